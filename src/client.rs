@@ -1,0 +1,338 @@
+//! The client: connections, settings, and where locks come from.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use fred::types::{
+    RespVersion,
+    config::{Config, ServerConfig},
+};
+use tokio::runtime::Handle;
+
+use crate::{
+    config::{NameMapper, Settings},
+    engine::{
+        Engine,
+        close::CloseReport,
+        script::{Command, INSPECT_HASH},
+        transport::{Fault, fred_transport::FredTransport},
+    },
+    error::{Error, Result},
+    events::Events,
+    inspect::Inspection,
+    naming,
+    stats::Stats,
+};
+
+/// A connection to one server, and the source of locks on it. Cheap to clone; all clones are one client.
+///
+/// A client has an id of its own (a random UUID), which is the first part of every owner it locks for, one connection
+/// for requests and one for messages. Both are watched and replaced when they fail.
+///
+/// *Redisson*: `RedissonClient`.
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn example() -> redlatch::Result<()> {
+/// use std::time::Duration;
+///
+/// let client = redlatch::Client::connect("redis://127.0.0.1:6379").await?;
+/// let guard = client.lock("orders:42").lock().await?;
+/// // ... nobody else is here ...
+/// guard.unlock().await?;
+/// client.close(Duration::from_secs(2)).await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    engine: Arc<Engine>,
+}
+
+impl Client {
+    /// Connects with default settings to `redis://[user][:password]@host[:port][/db]`, or `rediss://` with the feature
+    /// `tls-rustls`.
+    ///
+    /// # Cancel safety
+    ///
+    /// A caller that leaves leaves nothing behind.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] for an address that makes no sense, [`Error::Unreachable`] when no server answers there
+    /// within the connect timeout, [`Error::Refused`] when it turns us away.
+    pub async fn connect(url: impl AsRef<str>) -> Result<Self> {
+        Self::builder().url(url)?.connect().await
+    }
+
+    /// A client with settings.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// This client's id: the first part of the owner of every lock it holds.
+    ///
+    /// *Redisson*: `RedissonClient.getId()`.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.engine.client_id
+    }
+
+    /// What happens in this client from now on. See [`Event`](crate::Event).
+    #[must_use]
+    pub fn events(&self) -> Events {
+        self.engine.events.subscribe()
+    }
+
+    /// What this client has done so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.engine.counters.snapshot()
+    }
+
+    /// Looks at a lock from outside: who holds it, for how long yet, and how many clients wait. Works on locks of any
+    /// client, JVMs included; three commands.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongType`] when the key is not a lock, and those of any question to the server.
+    pub async fn inspect(&self, name: impl Into<Arc<str>>) -> Result<Inspection> {
+        let shown: Arc<str> = name.into();
+        let name = self.engine.settings.map_name(&shown)?;
+        let channel = Bytes::from(naming::lock_channel(&name));
+        let command = Command {
+            script: &INSPECT_HASH,
+            keys: vec![Bytes::from(name)],
+            args: Vec::new(),
+        };
+        let subcommand = Bytes::from_static(b"NUMSUB");
+        let numsub = [&subcommand, &channel];
+        let (fields, waiters) = tokio::try_join!(
+            self.engine.read(&shown, &command),
+            self.engine.query(&shown, "PUBSUB", &numsub),
+        )?;
+        Inspection::decode(&fields, &waiters).ok_or_else(|| Error::UnexpectedReply {
+            name: shown,
+            reply: format!("{fields:?} {waiters:?}"),
+        })
+    }
+
+    /// Gives back every lock this client holds, all side by side, waits for what is still under way, and ends all
+    /// connections and tasks. Locks waited for fail with [`Error::Closed`], guards still around report
+    /// [`LossCause::Closed`](crate::LossCause::Closed). Says which locks it could not give back before `limit` was over:
+    /// those end with their time to live.
+    ///
+    /// Dropping the last handle without closing gives nothing back and says nothing, but leaves no connection open.
+    ///
+    /// # Cancel safety
+    ///
+    /// A caller that leaves in the middle leaves the client closed for new work; call it again to finish.
+    ///
+    /// *Redisson*: `shutdown`, which leaves held locks to their time to live.
+    pub async fn close(&self, limit: Duration) -> CloseReport {
+        self.engine.close(limit).await
+    }
+
+    /// Entries in this client's tables; for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn residue(&self) -> String {
+        format!("{:?}", self.engine.residue())
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("id", &self.id())
+            .field("settings", &self.engine.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Settings of a client to be. Every setting is checked by [`connect`](Self::connect) before anything is sent.
+#[must_use = "nothing happens until it is connected"]
+#[derive(Clone, Default)]
+pub struct ClientBuilder {
+    config: Option<Config>,
+    settings: Settings,
+    command_timeout: Option<Duration>,
+    safety_poll: Option<Duration>,
+}
+
+impl ClientBuilder {
+    /// Where the server is: see [`Client::connect`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] for an address that makes no sense.
+    pub fn url(mut self, url: impl AsRef<str>) -> Result<Self> {
+        let url = url.as_ref();
+        if !url.starts_with("redis://") && !url.starts_with("rediss://") {
+            return Err(Error::invalid(
+                "url",
+                "it must begin with redis:// or rediss://",
+            ));
+        }
+        if url.starts_with("rediss://") && !cfg!(feature = "tls-rustls") {
+            return Err(Error::invalid(
+                "url",
+                "rediss:// needs the feature tls-rustls",
+            ));
+        }
+        let mut config = Config::from_url_centralized(url)
+            .map_err(|error| Error::invalid("url", error.details().to_owned()))?;
+        config.version = RespVersion::RESP3;
+        self.config = Some(config);
+        Ok(self)
+    }
+
+    /// Where the server is and how to log in, as fred says it.
+    ///
+    /// Only the configuration is taken: an existing fred client would bring its own ideas about sending requests again,
+    /// which no lock survives.
+    pub fn fred_config(mut self, config: Config) -> Self {
+        self.config = Some(config);
+        self
+    }
+
+    /// How long a lock without a lease lasts when nobody renews it: what others wait when this process dies. It is renewed
+    /// every third of it. Default 30 s, at least 100 ms.
+    ///
+    /// *Redisson*: `lockWatchdogTimeout`.
+    pub fn watchdog_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.watchdog_timeout = timeout;
+        self
+    }
+
+    /// Locks renewed in one call. Default 100, at most 1000.
+    ///
+    /// *Redisson*: `lockWatchdogBatchSize`.
+    pub fn renewal_batch(mut self, locks: usize) -> Self {
+        self.settings.renewal_batch = locks;
+        self
+    }
+
+    /// How often waiters look for themselves, in case a message got lost: one look for each name and process, hundreds in
+    /// one call. Default 1 s.
+    pub fn safety_poll(mut self, interval: Duration) -> Self {
+        self.safety_poll = Some(interval);
+        self
+    }
+
+    /// How long one request may take before its outcome counts as unknown. Default 3 s, or half the watchdog timeout
+    /// where that is shorter.
+    ///
+    /// *Redisson*: `timeout`.
+    pub fn command_timeout(mut self, timeout: Duration) -> Self {
+        self.command_timeout = Some(timeout);
+        self
+    }
+
+    /// How long the server may be silent before a call without a limit of its own gives up. Default 10 s.
+    pub fn outage_patience(mut self, patience: Duration) -> Self {
+        self.settings.outage_patience = patience;
+        self
+    }
+
+    /// How long connecting may take. Default 2 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.connect_timeout = timeout;
+        self
+    }
+
+    /// How often each connection is checked for life. Default 2 s.
+    pub fn heartbeat(mut self, interval: Duration) -> Self {
+        self.settings.heartbeat = interval;
+        self
+    }
+
+    /// Puts `prefix` before every name, on the server only.
+    pub fn key_prefix(self, prefix: impl Into<String>) -> Self {
+        let prefix = prefix.into();
+        self.name_mapper(move |name| format!("{prefix}{name}"))
+    }
+
+    /// Turns the application's names into the names on the server.
+    ///
+    /// *Redisson*: `nameMapper`.
+    pub fn name_mapper(mut self, map: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        let map: NameMapper = Arc::new(map);
+        self.settings.name_mapper = Some(map);
+        self
+    }
+
+    /// Checks the settings and connects. Call it inside a tokio runtime, which the client's tasks will run on.
+    ///
+    /// # Cancel safety
+    ///
+    /// A caller that leaves leaves nothing behind.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::connect`]; [`Error::InvalidArgument`] with the name of the setting that is not acceptable.
+    pub async fn connect(mut self) -> Result<Client> {
+        let watchdog = self.settings.watchdog_timeout;
+        self.settings.command_timeout = self
+            .command_timeout
+            .unwrap_or(self.settings.command_timeout.min(watchdog / 2));
+        self.settings.safety_poll = self
+            .safety_poll
+            .unwrap_or(self.settings.safety_poll.min(watchdog / 3));
+        self.settings.validate()?;
+        let config = self.config.ok_or_else(|| {
+            Error::invalid("url", "no server was named: call url() or fred_config()")
+        })?;
+        if !matches!(config.server, ServerConfig::Centralized { .. }) {
+            return Err(Error::invalid(
+                "fred_config",
+                "only single servers are supported so far, no cluster and no sentinel",
+            ));
+        }
+        let runtime = Handle::try_current().map_err(|_| {
+            Error::invalid("runtime", "connect must be called inside a tokio runtime")
+        })?;
+        let transport = FredTransport::connect(&config, &self.settings, runtime.clone())
+            .await
+            .map_err(|fault| connect_error(&config, fault))?;
+        let engine = Engine::start(self.settings, Arc::new(transport), &runtime);
+        Ok(Client { engine })
+    }
+}
+
+fn connect_error(config: &Config, fault: Fault) -> Error {
+    let name: Arc<str> = config
+        .server
+        .hosts()
+        .first()
+        .map_or_else(|| "server".into(), |server| server.to_string().into());
+    match fault {
+        Fault::Refused { refusal, text } => Error::Refused {
+            name,
+            refusal,
+            message: text,
+        },
+        other => Error::Unreachable {
+            name,
+            reason: other.to_string(),
+            indeterminate: false,
+        },
+    }
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,189 @@
+//! Settings, checked before anything is sent.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use crate::error::{Error, Result};
+
+/// Longest accepted lock name in bytes, prefix included.
+pub(crate) const MAX_NAME_BYTES: usize = 8_192;
+/// Longest accepted lease: 2^53 ms, past which a Lua number is no longer exact.
+const MAX_LEASE_MS: u128 = 1 << 53;
+
+/// Turns the application's lock names into the names on the server.
+pub(crate) type NameMapper = Arc<dyn Fn(&str) -> String + Send + Sync>;
+
+/// All settings of a client, valid by construction.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) watchdog_timeout: Duration,
+    pub(crate) renewal_batch: usize,
+    pub(crate) safety_poll: Duration,
+    pub(crate) command_timeout: Duration,
+    pub(crate) outage_patience: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) heartbeat: Duration,
+    pub(crate) name_mapper: Option<NameMapper>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            watchdog_timeout: Duration::from_secs(30),
+            renewal_batch: 100,
+            safety_poll: Duration::from_secs(1),
+            command_timeout: Duration::from_secs(3),
+            outage_patience: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(2),
+            heartbeat: Duration::from_secs(2),
+            name_mapper: None,
+        }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("watchdog_timeout", &self.watchdog_timeout)
+            .field("renewal_batch", &self.renewal_batch)
+            .field("safety_poll", &self.safety_poll)
+            .field("command_timeout", &self.command_timeout)
+            .field("outage_patience", &self.outage_patience)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("heartbeat", &self.heartbeat)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    /// Checks each setting and how they go together.
+    pub(crate) fn validate(&self) -> Result<()> {
+        let at_least = |field, value: Duration, least: Duration| {
+            if value < least {
+                Err(Error::invalid(
+                    field,
+                    format!("{value:?} is shorter than {least:?}"),
+                ))
+            } else {
+                Ok(())
+            }
+        };
+        let ms = Duration::from_millis;
+        at_least("watchdog_timeout", self.watchdog_timeout, ms(100))?;
+        at_least("safety_poll", self.safety_poll, ms(10))?;
+        at_least("command_timeout", self.command_timeout, ms(10))?;
+        at_least("connect_timeout", self.connect_timeout, ms(10))?;
+        at_least("heartbeat", self.heartbeat, ms(10))?;
+        at_least(
+            "outage_patience",
+            self.outage_patience,
+            self.command_timeout,
+        )?;
+        lease_ms("watchdog_timeout", self.watchdog_timeout)?;
+        if self.command_timeout > self.watchdog_timeout {
+            return Err(Error::invalid(
+                "command_timeout",
+                format!(
+                    "{:?} is longer than the watchdog timeout of {:?}, so a hold could end while one command is in flight",
+                    self.command_timeout, self.watchdog_timeout
+                ),
+            ));
+        }
+        if self.safety_poll > self.watchdog_timeout {
+            return Err(Error::invalid(
+                "safety_poll",
+                "longer than the watchdog timeout, so it would come too late to be of use",
+            ));
+        }
+        if !(1..=1_000).contains(&self.renewal_batch) {
+            return Err(Error::invalid(
+                "renewal_batch",
+                format!("{} is not between 1 and 1000", self.renewal_batch),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The name on the server for a name of the application.
+    pub(crate) fn map_name(&self, name: &str) -> Result<String> {
+        if name.is_empty() {
+            return Err(Error::invalid("name", "a lock name must not be empty"));
+        }
+        let mapped = match &self.name_mapper {
+            Some(map) => map(name),
+            None => name.to_owned(),
+        };
+        if mapped.is_empty() || mapped.len() > MAX_NAME_BYTES {
+            return Err(Error::invalid(
+                "name",
+                format!(
+                    "{} bytes on the server, where 1 to {MAX_NAME_BYTES} are accepted",
+                    mapped.len()
+                ),
+            ));
+        }
+        Ok(mapped)
+    }
+}
+
+/// A lease in whole milliseconds, rounded up.
+pub(crate) fn lease_ms(field: &'static str, lease: Duration) -> Result<u64> {
+    let ms = lease.as_nanos().div_ceil(1_000_000);
+    if ms == 0 {
+        return Err(Error::invalid(field, "zero is not a lease"));
+    }
+    if ms > MAX_LEASE_MS {
+        return Err(Error::invalid(
+            field,
+            format!("{lease:?} is longer than 2^53 ms"),
+        ));
+    }
+    u64::try_from(ms).map_err(|_| Error::invalid(field, "too long"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid() {
+        Settings::default().validate().expect("valid");
+    }
+
+    #[test]
+    fn contradictions_name_the_field() {
+        let mut settings = Settings {
+            watchdog_timeout: Duration::from_secs(2),
+            ..Settings::default()
+        };
+        let error = settings.validate().expect_err("3 s commands, 2 s watchdog");
+        assert!(error.to_string().contains("command_timeout"), "{error}");
+        settings.command_timeout = Duration::from_secs(1);
+        settings.validate().expect("valid");
+        settings.renewal_batch = 0;
+        let error = settings.validate().expect_err("no batch");
+        assert!(error.to_string().contains("renewal_batch"), "{error}");
+    }
+
+    #[test]
+    fn leases_are_checked_and_rounded_up() {
+        assert!(lease_ms("lease", Duration::ZERO).is_err());
+        assert!(lease_ms("lease", Duration::MAX).is_err());
+        assert!(lease_ms("lease", Duration::from_millis(u64::MAX)).is_err());
+        assert_eq!(lease_ms("lease", Duration::from_micros(1)).ok(), Some(1));
+        assert_eq!(
+            lease_ms("lease", Duration::from_micros(1_001)).ok(),
+            Some(2)
+        );
+    }
+
+    #[test]
+    fn names_are_checked_after_mapping() {
+        let mut settings = Settings::default();
+        assert!(settings.map_name("").is_err());
+        assert!(settings.map_name(&"x".repeat(MAX_NAME_BYTES)).is_ok());
+        assert!(settings.map_name(&"x".repeat(MAX_NAME_BYTES + 1)).is_err());
+        settings.name_mapper = Some(Arc::new(|name| format!("app:{name}")));
+        assert_eq!(settings.map_name("a").ok().as_deref(), Some("app:a"));
+        assert!(settings.map_name(&"x".repeat(MAX_NAME_BYTES)).is_err());
+    }
+}

@@ -1,0 +1,346 @@
+//! How anything is claimed. The engine knows no lock kind; it is told what to say by a [`protocol::Protocol`].
+//!
+//! ```text
+//!  lock/  ──►  acquire ──►  queue (this process) ──►  detach ──►  script ──►  transport ──►  server
+//!                 │  parks on wakeup, woken by message, expiry, poll, reconnect
+//!                 └─►  hold (slots, generations)  ◄──  renewal (watchdog)
+//!              release ◄── guard dropped, unlock, lost outcome, close
+//! ```
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{runtime::Handle, task::JoinHandle, time::Instant};
+use uuid::Uuid;
+
+use self::{
+    detach::Background,
+    hold::{Hold, Lease, Loss},
+    poll::Poll,
+    registry::{Registry, SlotRef},
+    renewal::Renewal,
+    script::{Command, Scripts},
+    transport::{Fault, Reply, Request, Signal, Transport},
+    wakeup::{Source, Wakeups},
+};
+use crate::{
+    config::Settings,
+    error::{Error, Refusal, Result},
+    events::{Event, EventBus},
+    stats::Counters,
+};
+
+pub(crate) mod acquire;
+pub(crate) mod close;
+pub(crate) mod detach;
+pub(crate) mod hold;
+pub(crate) mod poll;
+pub(crate) mod protocol;
+pub(crate) mod queue;
+pub(crate) mod registry;
+pub(crate) mod release;
+pub(crate) mod renewal;
+pub(crate) mod script;
+pub(crate) mod transport;
+pub(crate) mod wakeup;
+
+/// All that the locks of one client share.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) settings: Settings,
+    /// The first part of every owner field of this client.
+    pub(crate) client_id: String,
+    pub(crate) events: EventBus,
+    pub(crate) counters: Counters,
+    transport: Arc<dyn Transport>,
+    scripts: Scripts,
+    background: Arc<Background>,
+    runtime: Handle,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    registry: Registry,
+    wakeups: Arc<Wakeups>,
+    poll: Arc<Poll>,
+    renewal: Arc<Renewal>,
+    numbers: AtomicU64,
+    closed: AtomicBool,
+    connects: AtomicU64,
+    born: Instant,
+    /// When the server last answered anything, in milliseconds since `born`.
+    answered: AtomicU64,
+}
+
+impl Engine {
+    /// Starts an engine over `transport`, with its tasks on `runtime`.
+    pub(crate) fn start(
+        settings: Settings,
+        transport: Arc<dyn Transport>,
+        runtime: &Handle,
+    ) -> Arc<Self> {
+        let engine = Arc::new(Self {
+            settings,
+            client_id: Uuid::new_v4().to_string(),
+            events: EventBus::new(),
+            counters: Counters::default(),
+            transport: transport.clone(),
+            scripts: Scripts::default(),
+            background: Arc::new(Background::new(runtime.clone())),
+            runtime: runtime.clone(),
+            tasks: Mutex::default(),
+            registry: Registry::default(),
+            wakeups: Wakeups::new(),
+            poll: Arc::default(),
+            renewal: Arc::default(),
+            numbers: AtomicU64::new(1),
+            closed: AtomicBool::new(false),
+            connects: AtomicU64::new(0),
+            born: Instant::now(),
+            answered: AtomicU64::new(0),
+        });
+        let weak = Arc::downgrade(&engine);
+        engine.tasks().extend([
+            runtime.spawn(renewal::run(weak.clone())),
+            runtime.spawn(poll::run(weak.clone())),
+            runtime.spawn(wakeup::run(weak.clone(), engine.wakeups.clone())),
+        ]);
+        transport.start(Arc::new(move |signal| {
+            if let Some(engine) = Weak::upgrade(&weak) {
+                engine.on_signal(signal);
+            }
+        }));
+        engine
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn on_signal(&self, signal: Signal) {
+        match signal {
+            Signal::Message { channel, payload } => match payload.as_ref() {
+                b"0" | b"1" => self.wakeups.message(&channel),
+                _ => self.counters.odd_messages.one(),
+            },
+            Signal::MessagesLost => self.poll.now(),
+            Signal::CommandsUp => {
+                self.connects.fetch_add(1, Ordering::AcqRel);
+                self.counters.connects.one();
+                self.renewal.reconnected();
+                self.poll.now();
+                self.events.tell(|| Event::Connected);
+            }
+            Signal::SubscriberUp => self.wakeups.connected(),
+            Signal::SubscriberDown { .. } => self.wakeups.disconnected(),
+            Signal::CommandsDown { reason } => self.events.tell(|| Event::Disconnected { reason }),
+            Signal::NotFenced { reason } => self.events.tell(|| Event::NotFenced { reason }),
+        }
+    }
+
+    /// Times a connection for requests became usable.
+    fn connects(&self) -> u64 {
+        self.connects.load(Ordering::Acquire)
+    }
+
+    /// A number nobody else has: for holds and generations.
+    fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::Closed);
+        }
+        Ok(())
+    }
+
+    /// Runs a script.
+    async fn run(&self, command: Command, deadline: Instant) -> Result<Reply, Fault> {
+        let reply = self.scripts.run(&*self.transport, command, deadline).await;
+        self.note_answer(&reply);
+        reply
+    }
+
+    /// Runs a read-only command, again where its reply got lost, until the command timeout is over.
+    pub(crate) async fn query(
+        &self,
+        name: &Arc<str>,
+        verb: &'static str,
+        args: &[&Bytes],
+    ) -> Result<Reply> {
+        let args: Vec<Bytes> = args.iter().map(|arg| (*arg).clone()).collect();
+        self.ask(name, || {
+            let args = args.clone();
+            let request = Request::Query { verb, args };
+            |deadline| self.transport.send(request, deadline)
+        })
+        .await
+    }
+
+    /// Runs a read-only script, as [`query`](Self::query).
+    pub(crate) async fn read(&self, name: &Arc<str>, command: &Command) -> Result<Reply> {
+        self.ask(name, || {
+            let command = command.clone();
+            |deadline| self.scripts.run(&*self.transport, command, deadline)
+        })
+        .await
+    }
+
+    async fn ask<R, F>(&self, name: &Arc<str>, request: impl Fn() -> R) -> Result<Reply>
+    where
+        R: FnOnce(Instant) -> F,
+        F: Future<Output = Result<Reply, Fault>>,
+    {
+        self.check_open()?;
+        let deadline = Instant::now() + self.settings.command_timeout;
+        loop {
+            let reply = request()(deadline).await;
+            self.note_answer(&reply);
+            match reply {
+                Err(Fault::Unknown { .. }) if Instant::now() < deadline => {
+                    tokio::time::sleep(jitter(RETRY_PAUSE)).await;
+                }
+                Ok(reply) => return Ok(reply),
+                Err(fault) => return Err(describe(name, fault, false)),
+            }
+        }
+    }
+
+    fn note_answer(&self, reply: &Result<Reply, Fault>) {
+        if matches!(reply, Ok(_) | Err(Fault::Refused { .. })) {
+            let ms = self.born.elapsed().as_millis();
+            self.answered
+                .store(u64::try_from(ms).unwrap_or(u64::MAX), Ordering::Release);
+        }
+    }
+
+    /// When the server last answered anything.
+    fn last_answer(&self) -> Instant {
+        self.born + Duration::from_millis(self.answered.load(Ordering::Acquire))
+    }
+
+    /// Counts and tells losses, and wakes whoever waits for the lock in this process.
+    fn report_losses(&self, slot: &SlotRef, losses: Vec<Loss>) {
+        if losses.is_empty() {
+            return;
+        }
+        for (hold, cause) in &losses {
+            self.forget_hold(hold);
+            self.counters.losses.one();
+            self.events.tell(|| Event::Lost {
+                name: slot.call.shown.clone(),
+                owner: slot.call.owner,
+                cause: *cause,
+            });
+        }
+        if let Some(channel) = slot.channel() {
+            channel.wake(Source::Release);
+        }
+    }
+
+    /// Loses what is over by the local clock, and lets the server know, whose clock may go slower.
+    fn expire(self: &Arc<Self>, slot: &SlotRef, now: Instant) {
+        let losses = slot.expire(now);
+        if !losses.is_empty() {
+            self.report_losses(slot, losses);
+            self.settle_in_background(slot.clone());
+        }
+    }
+
+    /// Loses whatever is over by the local clock.
+    fn expire_all(self: &Arc<Self>, now: Instant) {
+        for slot in self.registry.held(self) {
+            self.expire(&slot, now);
+        }
+    }
+
+    fn track_hold(&self, hold: &Arc<Hold>) {
+        self.renewal
+            .track(hold, matches!(hold.lease, Lease::Fixed(_)));
+    }
+
+    fn forget_hold(&self, hold: &Hold) {
+        self.renewal
+            .untrack(hold, matches!(hold.lease, Lease::Fixed(_)));
+    }
+
+    /// Figures for tests and for closing: what is still in any table.
+    pub(crate) fn residue(&self) -> Residue {
+        Residue {
+            names: self.registry.len(),
+            channels: self.wakeups.len(),
+            sleepers: self.poll.len(),
+            holds: self.renewal.held(),
+            background: self.background.count(),
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        for task in self.tasks().drain(..) {
+            task.abort();
+        }
+    }
+}
+
+/// What is still in any table of a client.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Residue {
+    pub(crate) names: usize,
+    pub(crate) channels: usize,
+    pub(crate) sleepers: usize,
+    pub(crate) holds: usize,
+    pub(crate) background: usize,
+}
+
+/// First pause before a request is tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(10);
+/// Longest pause before a request is tried again.
+const LONGEST_RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// Between three quarters and five quarters of `pause`.
+pub(crate) fn jitter(pause: Duration) -> Duration {
+    // The lower bits of a random uuid: this crate needs no better dice.
+    let dice = Uuid::new_v4().as_u128() as u32;
+    pause.mul_f64(0.75 + 0.5 * f64::from(dice) / f64::from(u32::MAX))
+}
+
+/// A fault in a caller's words.
+fn describe(name: &Arc<str>, fault: Fault, indeterminate: bool) -> Error {
+    let name = name.clone();
+    match fault {
+        Fault::NotSent { reason } => Error::Unreachable {
+            name,
+            reason,
+            indeterminate: false,
+        },
+        Fault::Unknown { reason } => Error::Unreachable {
+            name,
+            reason,
+            indeterminate,
+        },
+        Fault::Refused {
+            refusal: Refusal::WrongType,
+            ..
+        } => Error::WrongType { name },
+        Fault::Refused { refusal, text } => Error::Refused {
+            name,
+            refusal,
+            message: text,
+        },
+        Fault::Closed => Error::Closed,
+    }
+}
+
+/// A reply in nobody's language.
+fn unexpected(name: &Arc<str>, reply: &Reply) -> Error {
+    Error::UnexpectedReply {
+        name: name.clone(),
+        reply: format!("{reply:?}").chars().take(200).collect(),
+    }
+}

@@ -1,0 +1,157 @@
+//! The safety poll: looks at every lock somebody of this process waits for, hundreds in one call, and wakes those whose
+//! lock is free. It is what bounds a wait when a message got lost, and it is what a reconnect sets off.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use dashmap::DashMap;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
+
+use super::{
+    Engine, jitter,
+    protocol::{Batch, Call, FREE},
+    script::Command,
+    wakeup::{Channel, Source},
+};
+
+/// Locks in one call.
+const LOCKS_A_CALL: usize = 500;
+
+/// Who sleeps, waiting for a lock.
+#[derive(Debug, Default)]
+pub(crate) struct Poll {
+    sleepers: DashMap<u64, Sleeper>,
+    next: AtomicU64,
+    /// Somebody went to sleep, or a look is wanted now.
+    work: Notify,
+    hurry: Notify,
+}
+
+#[derive(Debug)]
+struct Sleeper {
+    call: Arc<Call>,
+    channel: Arc<Channel>,
+}
+
+/// A sleeper's entry; dropping it takes the entry back.
+#[derive(Debug)]
+pub(crate) struct Sleeping<'a> {
+    poll: &'a Poll,
+    id: u64,
+}
+
+impl Drop for Sleeping<'_> {
+    fn drop(&mut self) {
+        self.poll.sleepers.remove(&self.id);
+    }
+}
+
+impl Poll {
+    /// Includes a waiter in the looks to come.
+    pub(crate) fn sleep(&self, call: &Arc<Call>, channel: &Arc<Channel>) -> Sleeping<'_> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        self.sleepers.insert(
+            id,
+            Sleeper {
+                call: call.clone(),
+                channel: channel.clone(),
+            },
+        );
+        self.work.notify_one();
+        Sleeping { poll: self, id }
+    }
+
+    /// Looks now instead of at the next interval.
+    pub(crate) fn now(&self) {
+        self.hurry.notify_one();
+        self.work.notify_one();
+    }
+
+    /// Waiters included.
+    pub(crate) fn len(&self) -> usize {
+        self.sleepers.len()
+    }
+}
+
+/// The task that looks.
+pub(crate) async fn run(engine: Weak<Engine>) {
+    loop {
+        let Some(strong) = engine.upgrade() else {
+            return;
+        };
+        let poll = strong.poll.clone();
+        let interval = strong.settings.safety_poll;
+        drop(strong);
+        if poll.sleepers.is_empty() {
+            poll.work.notified().await;
+        }
+        tokio::select! {
+            () = sleep(jitter(interval)) => {}
+            () = poll.hurry.notified() => {}
+        }
+        let Some(strong) = engine.upgrade() else {
+            return;
+        };
+        look(&strong).await;
+    }
+}
+
+/// One look at everything waited for.
+async fn look(engine: &Engine) {
+    // By script, since kinds may look differently; one entry a name, however many wait for it.
+    type Names = HashMap<bytes::Bytes, (Arc<Call>, Vec<Arc<Channel>>)>;
+    let mut by_script: HashMap<&'static str, Names> = HashMap::new();
+    for sleeper in &engine.poll.sleepers {
+        by_script
+            .entry(sleeper.call.protocol.probe().name)
+            .or_default()
+            .entry(sleeper.call.name.clone())
+            .or_insert_with(|| (sleeper.call.clone(), Vec::new()))
+            .1
+            .push(sleeper.channel.clone());
+    }
+    for names in by_script.into_values() {
+        let names: Vec<_> = names.into_values().collect();
+        for chunk in names.chunks(LOCKS_A_CALL) {
+            look_at(engine, chunk).await;
+        }
+    }
+}
+
+async fn look_at(engine: &Engine, chunk: &[(Arc<Call>, Vec<Arc<Channel>>)]) {
+    let Some((first, _)) = chunk.first() else {
+        return;
+    };
+    let mut batch = Batch::default();
+    for (call, _) in chunk {
+        call.protocol.look(call, &mut batch);
+    }
+    let command = Command {
+        script: first.protocol.probe(),
+        keys: batch.keys,
+        args: batch.args,
+    };
+    engine.counters.polls.one();
+    let deadline = Instant::now() + engine.settings.command_timeout;
+    let Ok(reply) = engine.run(command, deadline).await else {
+        return;
+    };
+    let Some(answers) = reply.as_ints() else {
+        return;
+    };
+    for (answer, (_, channels)) in answers.into_iter().zip(chunk) {
+        if answer == FREE {
+            for channel in channels {
+                channel.wake(Source::Poll);
+            }
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! What a lock kind says on the wire. Pure: a kind describes commands and reads replies, the engine alone waits.
+//!
+//! # How each kind fits
+//!
+//! | kind | differs from the plain lock in |
+//! |---|---|
+//! | reentrant | nothing |
+//! | fenced | `acquire` with the counter as second key; `decode` yields a token |
+//! | spin | `wake` is [`Wake::Backoff`]; `release` without a channel |
+//! | non-reentrant | `reentrant` is false; its `acquire` refuses a second hold |
+//! | fair | `admission` is [`Admission::Each`]; `wake` is a channel of the owner's own; `acquire` sends [`Ask::wait_ms`] and the clock; `abandon` leaves the queue |
+//! | read | `admission` is [`Admission::Shared`]; `wake` on the rw channel; scripts of its own for `renewal` and `probe`, with a marker key a hold |
+//! | write | `field` ends with `:write`; `wake` on the rw channel |
+//! | multi, RedLock | made of several locks of the kinds above, outside this trait |
+//!
+//! `tests` below implement each row as a sketch, so that the trait is known to carry them.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use super::{
+    script::{Command, PROBE_TTL, RENEW_HASH, Script, decimal},
+    transport::Reply,
+};
+use crate::owner::Owner;
+
+/// A lock kind as the engine sees it.
+pub(crate) trait Protocol: fmt::Debug + Send + Sync + 'static {
+    /// The kind's name, as in its script folder.
+    fn kind(&self) -> &'static str;
+
+    /// How contenders of one process queue up before they ask the server.
+    fn admission(&self) -> Admission {
+        Admission::Exclusive
+    }
+
+    /// Whether an owner may enter again.
+    fn reentrant(&self) -> bool {
+        true
+    }
+
+    /// The hash field of an owner.
+    fn field(&self, client_id: &str, owner: Owner) -> String {
+        format!("{client_id}:{owner}")
+    }
+
+    /// How a waiter learns that it should try again.
+    fn wake(&self, call: &Call) -> Wake;
+
+    /// Sets the owner's holds to [`Ask::holds`], if the lock is free or the owner's.
+    fn acquire(&self, call: &Call, ask: &Ask) -> Command;
+
+    /// Reads the reply to [`acquire`](Self::acquire).
+    fn decode(&self, reply: &Reply) -> Option<Attempt>;
+
+    /// Sets the owner's holds down to [`Rest::holds`]; at zero frees the lock.
+    fn release(&self, call: &Call, rest: &Rest) -> Command;
+
+    /// Frees the lock whoever holds it.
+    fn force_release(&self, call: &Call) -> Command;
+
+    /// Takes back what a waiter left on the server, if anything.
+    fn abandon(&self, _call: &Call) -> Option<Command> {
+        None
+    }
+
+    /// The script that renews many holds of this kind in one call, and its part for one hold.
+    fn renewal(&self) -> &'static Script {
+        &RENEW_HASH
+    }
+
+    /// Adds one hold to a renewal. A `ttl` of zero only looks.
+    fn renew(&self, call: &Call, rest: &Rest, batch: &mut Batch) {
+        batch.keys.push(call.name.clone());
+        batch.args.push(call.field.clone());
+        batch.args.push(decimal(rest.ttl_ms));
+    }
+
+    /// The script that looks at many waited-for locks in one call: ms left for each, or [`FREE`].
+    fn probe(&self) -> &'static Script {
+        &PROBE_TTL
+    }
+
+    /// Adds one lock to a probe.
+    fn look(&self, call: &Call, batch: &mut Batch) {
+        batch.keys.push(call.name.clone());
+    }
+}
+
+/// What a probe answers for a lock that is free.
+pub(crate) const FREE: i64 = -2;
+
+/// How contenders of one process queue up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// One at a time asks the server; while this process holds the lock nobody else asks.
+    Exclusive,
+    /// One at a time asks the server, also while another owner of this process holds it.
+    #[cfg_attr(not(test), expect(dead_code, reason = "read locks"))]
+    Shared,
+    /// Everybody asks for itself, since the server keeps the order.
+    #[cfg_attr(not(test), expect(dead_code, reason = "fair locks"))]
+    Each,
+}
+
+/// How a waiter is woken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Wake {
+    /// By a message on this channel.
+    Channel(Bytes),
+    /// By nobody: it tries again after a pause that grows from the first figure to the second.
+    #[cfg_attr(not(test), expect(dead_code, reason = "spin locks"))]
+    Backoff { first: Duration, longest: Duration },
+}
+
+/// Who calls, about which lock.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    /// The lock's name on the server.
+    pub(crate) name: Bytes,
+    /// The lock's name as the application knows it.
+    pub(crate) shown: Arc<str>,
+    /// The owner's hash field.
+    pub(crate) field: Bytes,
+    pub(crate) owner: Owner,
+    pub(crate) protocol: &'static dyn Protocol,
+    /// `PUBLISH` or its sharded twin.
+    pub(crate) publish: &'static str,
+}
+
+impl Call {
+    /// The name as text; it was made from a `str`.
+    pub(crate) fn name_str(&self) -> &str {
+        std::str::from_utf8(&self.name).unwrap_or_default()
+    }
+}
+
+/// What an acquire asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ask {
+    /// The owner's holds once granted.
+    pub(crate) holds: u32,
+    pub(crate) ttl_ms: u64,
+    /// How long the caller will wait for the lock, if it said so.
+    #[cfg_attr(not(test), expect(dead_code, reason = "fair locks"))]
+    pub(crate) wait_ms: Option<u64>,
+}
+
+/// What remains to an owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rest {
+    pub(crate) holds: u32,
+    /// Time to live for these holds.
+    pub(crate) ttl_ms: u64,
+}
+
+/// Keys and arguments of one script over many locks.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Batch {
+    pub(crate) keys: Vec<Bytes>,
+    pub(crate) args: Vec<Bytes>,
+}
+
+/// What came of an acquire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    /// Granted: the owner's holds on the server, and the fencing token where the kind has one.
+    Granted { holds: u32, token: Option<i64> },
+    /// Held by others for this much longer; `None` when nothing ends it by itself.
+    Busy { left: Option<Duration> },
+}
+
+/// What came of a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Released {
+    /// The lock is free.
+    Freed { heard: bool },
+    /// The owner still has holds.
+    Kept,
+    /// The owner had none.
+    NotHeld,
+}
+
+/// Reply codes shared by the release scripts of all kinds.
+const KEPT: i64 = 0;
+const FREED: i64 = 1;
+const FREED_UNHEARD: i64 = 2;
+
+impl Released {
+    pub(crate) fn decode(reply: &Reply) -> Option<Self> {
+        match reply {
+            Reply::Nil => Some(Self::NotHeld),
+            Reply::Int(KEPT) => Some(Self::Kept),
+            Reply::Int(FREED) => Some(Self::Freed { heard: true }),
+            Reply::Int(FREED_UNHEARD) => Some(Self::Freed { heard: false }),
+            _ => None,
+        }
+    }
+}
+
+/// What a renewal found, for one hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Renewed {
+    Held,
+    Vanished,
+    TakenOver,
+    NotALock,
+}
+
+impl Renewed {
+    pub(crate) fn decode(code: i64) -> Option<Self> {
+        match code {
+            1 => Some(Self::Held),
+            0 => Some(Self::Vanished),
+            -1 => Some(Self::TakenOver),
+            -2 => Some(Self::NotALock),
+            _ => None,
+        }
+    }
+}
+
+/// Reads `{1, holds}` or `{0, ms left}`, with the token after the holds where the kind has one.
+pub(crate) fn decode_attempt(reply: &Reply) -> Option<Attempt> {
+    let ints = reply.as_ints()?;
+    match ints.as_slice() {
+        [1, holds, rest @ ..] => Some(Attempt::Granted {
+            holds: u32::try_from(*holds).ok()?,
+            token: rest.first().copied(),
+        }),
+        [0, left] => Some(Attempt::Busy {
+            left: u64::try_from(*left).ok().map(Duration::from_millis),
+        }),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,331 @@
+//! The per-name tables: who holds, who waits, who listens. An entry lives as long as somebody uses it.
+//!
+//! Lock order: a shard of the table, then a name, then a slot. Handles are therefore never dropped inside.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use bytes::Bytes;
+use dashmap::DashMap;
+use tokio::time::Instant;
+
+use super::{
+    Engine,
+    hold::Slot,
+    protocol::Call,
+    queue::{Place, Queue, Verdict},
+    wakeup::{Channel, Subscription},
+};
+
+/// All names in use.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    names: DashMap<Bytes, Arc<Name>>,
+}
+
+/// One name.
+#[derive(Debug)]
+pub(crate) struct Name {
+    key: Bytes,
+    users: AtomicUsize,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    slots: Vec<Arc<Slot>>,
+    queue: Queue,
+    /// The one subscription of all in line.
+    subscription: Option<Subscription>,
+}
+
+impl Name {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_idle(&self) -> bool {
+        let inner = self.inner();
+        inner.slots.is_empty() && inner.queue.is_empty()
+    }
+}
+
+impl Registry {
+    /// Every slot that holds something.
+    pub(crate) fn held(&self, engine: &Arc<Engine>) -> Vec<SlotRef> {
+        let mut held = Vec::new();
+        for entry in &self.names {
+            let inner = entry.value().inner();
+            for slot in &inner.slots {
+                if !slot.is_idle() {
+                    held.push(SlotRef::new(engine, entry.value(), slot));
+                }
+            }
+        }
+        held
+    }
+
+    /// Names in use; for tests and statistics.
+    pub(crate) fn len(&self) -> usize {
+        self.names.len()
+    }
+}
+
+/// A use of a name.
+#[derive(Debug)]
+pub(crate) struct NameRef {
+    engine: Arc<Engine>,
+    name: Arc<Name>,
+}
+
+impl NameRef {
+    pub(crate) fn get(engine: &Arc<Engine>, key: &Bytes) -> Self {
+        let name = {
+            let entry = engine.registry.names.entry(key.clone()).or_insert_with(|| {
+                Arc::new(Name {
+                    key: key.clone(),
+                    users: AtomicUsize::new(0),
+                    inner: Mutex::default(),
+                })
+            });
+            // Counted under the table's lock, so that nobody removes the entry in between.
+            entry.users.fetch_add(1, Ordering::AcqRel);
+            entry.clone()
+        };
+        Self {
+            engine: engine.clone(),
+            name,
+        }
+    }
+
+    /// The slot of `call`'s owner, if it has one.
+    pub(crate) fn find(&self, field: &Bytes) -> Option<SlotRef> {
+        let inner = self.name.inner();
+        inner
+            .slots
+            .iter()
+            .find(|slot| slot.call.field == *field)
+            .map(|slot| SlotRef::new(&self.engine, &self.name, slot))
+    }
+
+    /// The slot of `call`'s owner, made where there is none.
+    pub(crate) fn slot(&self, call: &Call) -> SlotRef {
+        let mut inner = self.name.inner();
+        let slot = match inner
+            .slots
+            .iter()
+            .find(|slot| slot.call.field == call.field)
+        {
+            Some(slot) => slot.clone(),
+            None => {
+                let slot = Arc::new(Slot::new(call.clone(), self.engine.next_number()));
+                inner.slots.push(slot.clone());
+                slot
+            }
+        };
+        SlotRef::new(&self.engine, &self.name, &slot)
+    }
+
+    /// Every slot on this name.
+    pub(crate) fn slots(&self) -> Vec<SlotRef> {
+        let inner = self.name.inner();
+        inner
+            .slots
+            .iter()
+            .map(|slot| SlotRef::new(&self.engine, &self.name, slot))
+            .collect()
+    }
+
+    /// Until when an owner other than `field` holds the name in this process, undoubted and by the local clock.
+    pub(crate) fn held_by_other(&self, field: &Bytes, now: Instant) -> Option<Instant> {
+        let inner = self.name.inner();
+        inner
+            .slots
+            .iter()
+            .filter(|slot| slot.call.field != *field)
+            .filter_map(|slot| slot.held_until(now))
+            .max()
+    }
+
+    /// Takes a place in the line of this process; `None` where one who would not wait is refused at once.
+    pub(crate) fn join(&self, field: &Bytes, impatient: bool) -> Option<Ticket> {
+        let place = self.name.inner().queue.join(field, impatient)?;
+        Some(Ticket {
+            name: self.clone(),
+            place,
+        })
+    }
+
+    /// Contenders of this process, the head included.
+    pub(crate) fn contenders(&self) -> usize {
+        self.name.inner().queue.len()
+    }
+}
+
+impl Clone for NameRef {
+    fn clone(&self) -> Self {
+        self.name.users.fetch_add(1, Ordering::AcqRel);
+        Self {
+            engine: self.engine.clone(),
+            name: self.name.clone(),
+        }
+    }
+}
+
+impl Drop for NameRef {
+    fn drop(&mut self) {
+        if self.name.users.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.engine
+                .registry
+                .names
+                .remove_if(&self.name.key, |_, name| {
+                    name.users.load(Ordering::Acquire) == 0 && name.is_idle()
+                });
+        }
+    }
+}
+
+/// A use of a slot.
+#[derive(Debug)]
+pub(crate) struct SlotRef {
+    slot: Arc<Slot>,
+    name: NameRef,
+}
+
+impl SlotRef {
+    /// Call with the name's lock held.
+    fn new(engine: &Arc<Engine>, name: &Arc<Name>, slot: &Arc<Slot>) -> Self {
+        slot.users.fetch_add(1, Ordering::AcqRel);
+        name.users.fetch_add(1, Ordering::AcqRel);
+        Self {
+            slot: slot.clone(),
+            name: NameRef {
+                engine: engine.clone(),
+                name: name.clone(),
+            },
+        }
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.name.engine
+    }
+
+    /// Tells the line of this process that the slot's owner was granted the lock.
+    pub(crate) fn announce_grant(&self, exclusive: bool) {
+        self.name
+            .name
+            .inner()
+            .queue
+            .granted(&self.slot.call.field, exclusive);
+    }
+
+    /// The channel this process listens on for the name, if it does.
+    pub(crate) fn channel(&self) -> Option<Arc<Channel>> {
+        let inner = self.name.name.inner();
+        inner.subscription.as_ref().map(Subscription::channel)
+    }
+}
+
+impl std::ops::Deref for SlotRef {
+    type Target = Slot;
+
+    fn deref(&self) -> &Slot {
+        &self.slot
+    }
+}
+
+impl Clone for SlotRef {
+    fn clone(&self) -> Self {
+        self.slot.users.fetch_add(1, Ordering::AcqRel);
+        Self {
+            slot: self.slot.clone(),
+            name: self.name.clone(),
+        }
+    }
+}
+
+impl Drop for SlotRef {
+    fn drop(&mut self) {
+        let mut inner = self.name.name.inner();
+        if self.slot.users.fetch_sub(1, Ordering::AcqRel) != 1 {
+            return;
+        }
+        if self.slot.is_uncertain() && !self.slot.settling.swap(true, Ordering::AcqRel) {
+            // Nobody else will find out what the server holds. Once only, should the runtime be gone.
+            drop(inner);
+            let slot = self.slot.clone();
+            let again = {
+                let _inner = self.name.name.inner();
+                Self::new(&self.name.engine, &self.name.name, &slot)
+            };
+            self.name.engine.settle_in_background(again);
+        } else if self.slot.is_idle() {
+            inner.slots.retain(|slot| !Arc::ptr_eq(slot, &self.slot));
+        }
+    }
+}
+
+/// A place in the line of this process. Dropping it gives the place up: the next in line takes over, and the
+/// subscription ends with the last.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    name: NameRef,
+    place: Place,
+}
+
+impl Ticket {
+    /// Waits for the turn. Cancel safe.
+    pub(crate) async fn turn(&self) -> Verdict {
+        match &self.place {
+            Place::Head => Verdict::Head,
+            Place::Waiting { contender, .. } => contender.verdict().await,
+        }
+    }
+
+    /// The channel the line listens on, if it does.
+    pub(crate) fn channel(&self) -> Option<Arc<Channel>> {
+        let inner = self.name.name.inner();
+        inner.subscription.as_ref().map(Subscription::channel)
+    }
+
+    /// Lets the line listen on `channel` from now on.
+    pub(crate) fn listen(&self, channel: &Bytes) -> Arc<Channel> {
+        let subscription = self.name.engine.wakeups.subscribe(channel);
+        let channel = subscription.channel();
+        let before = self.name.name.inner().subscription.replace(subscription);
+        drop(before);
+        channel
+    }
+
+    /// The lock is busy and the head goes to sleep.
+    pub(crate) fn park(&self) {
+        self.name.name.inner().queue.park();
+    }
+
+    /// The lock is busy: those who would not wait need not ask themselves.
+    pub(crate) fn refuse_impatient(&self) {
+        self.name.name.inner().queue.refuse_impatient();
+    }
+
+    /// The head is awake.
+    pub(crate) fn unpark(&self) {
+        self.name.name.inner().queue.unpark();
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let unused = {
+            let mut inner = self.name.name.inner();
+            inner.queue.leave(&self.place);
+            if inner.queue.is_empty() {
+                inner.subscription.take()
+            } else {
+                None
+            }
+        };
+        drop(unused);
+    }
+}

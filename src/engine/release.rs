@@ -1,0 +1,325 @@
+//! Giving back: by a guard, by the Java-style verbs, by force, and for callers that are gone.
+//!
+//! A release sets the owner's count on the server to what this client counts. It may therefore be repeated until the
+//! server has answered, by whoever comes to it first, and two that meet become one.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{
+    Engine, LONGEST_RETRY_PAUSE, RETRY_PAUSE, describe,
+    detach::Detached,
+    hold::{Hold, Taken},
+    jitter,
+    protocol::{Call, Released},
+    registry::{NameRef, SlotRef},
+    transport::Fault,
+    unexpected,
+    wakeup::Source,
+};
+use crate::{
+    error::{Error, LossCause, Refusal, Result},
+    events::Event,
+};
+
+/// A hold in somebody's hand. Dropping it gives the hold back in the background.
+#[derive(Debug)]
+pub(crate) struct Grip {
+    slot: SlotRef,
+    hold: Arc<Hold>,
+    token: Option<i64>,
+    /// Whether this handle is to give the hold back.
+    armed: bool,
+}
+
+impl Grip {
+    pub(crate) fn new(slot: SlotRef, hold: Arc<Hold>, token: Option<i64>) -> Self {
+        Self {
+            slot,
+            hold,
+            token,
+            armed: true,
+        }
+    }
+
+    pub(crate) fn hold(&self) -> &Arc<Hold> {
+        &self.hold
+    }
+
+    pub(crate) fn call(&self) -> &Call {
+        &self.slot.call
+    }
+
+    pub(crate) fn token(&self) -> Option<i64> {
+        self.token
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        self.slot.engine()
+    }
+
+    /// Tells the line of this process about the grant.
+    pub(crate) fn announce(&self, exclusive: bool) {
+        self.slot.announce_grant(exclusive);
+    }
+
+    /// Leaves the hold to the Java-style verbs.
+    pub(crate) fn loosen(mut self) {
+        self.slot.loosen(&self.hold);
+        self.armed = false;
+    }
+
+    /// Gives the hold back and waits for the server's word.
+    pub(crate) async fn release(mut self) -> Result<()> {
+        self.armed = false;
+        let engine = self.engine().clone();
+        let taken = self.slot.take(&self.hold, Instant::now());
+        match taken {
+            Ok(taken) => {
+                engine.forget_hold(&self.hold);
+                let releasing = engine.give_back(self.slot.clone(), taken);
+                drop(self);
+                releasing.await
+            }
+            Err(cause) => {
+                engine.expire(&self.slot, Instant::now());
+                Err(Error::Lost {
+                    name: self.slot.call.shown.clone(),
+                    cause,
+                })
+            }
+        }
+    }
+
+    /// Takes the hold out of the books, so that it is not renewed any more, and lets the server know in the background.
+    fn abandon(&mut self) {
+        let engine = self.engine().clone();
+        match self.slot.take(&self.hold, Instant::now()) {
+            Ok(_) => {
+                engine.forget_hold(&self.hold);
+                engine.settle_in_background(self.slot.clone());
+            }
+            Err(_) => {
+                engine.expire(&self.slot, Instant::now());
+            }
+        }
+    }
+}
+
+impl Drop for Grip {
+    fn drop(&mut self) {
+        if self.armed {
+            self.abandon();
+        }
+    }
+}
+
+impl Engine {
+    /// Releases the latest hold without a guard of `call`'s owner.
+    pub(crate) async fn release_loose(self: &Arc<Self>, call: &Call) -> Result<()> {
+        let now = Instant::now();
+        let slot = NameRef::get(self, &call.name).find(&call.field);
+        let taken = slot.and_then(|slot| {
+            self.expire(&slot, now);
+            slot.take_loose(now).map(|taken| (slot, taken))
+        });
+        let Some((slot, (hold, taken))) = taken else {
+            return Err(Error::NotHeld {
+                name: call.shown.clone(),
+                owner: call.owner,
+            });
+        };
+        self.forget_hold(&hold);
+        self.give_back(slot, taken).await
+    }
+
+    /// Tells the server about a hold that has been taken out of `slot`. The release goes on if the caller leaves.
+    fn give_back(
+        self: &Arc<Self>,
+        slot: SlotRef,
+        taken: Taken,
+    ) -> impl Future<Output = Result<()>> + use<> {
+        let shown = slot.call.shown.clone();
+        let patience = self.settings.outage_patience;
+        let settling = Detached::committed(
+            &self.background,
+            {
+                let engine = self.clone();
+                async move {
+                    engine.settle(&slot).await?;
+                    match slot.was_gone(taken) {
+                        Some(cause) => Err(Error::Lost {
+                            name: slot.call.shown.clone(),
+                            cause,
+                        }),
+                        None => Ok(()),
+                    }
+                }
+            },
+            |_| {},
+        );
+        async move {
+            match timeout(patience, settling).await {
+                Ok(settled) => settled,
+                Err(_) => Err(Error::Unreachable {
+                    name: shown,
+                    reason: "no answer to the release; it goes on in the background".to_owned(),
+                    indeterminate: true,
+                }),
+            }
+        }
+    }
+
+    /// Brings the server's count of `slot` in line with this client's, without anybody waiting for it.
+    pub(crate) fn settle_in_background(self: &Arc<Self>, slot: SlotRef) {
+        let engine = self.clone();
+        self.background.spawn(async move {
+            // Nobody is there to hear of a failure: what the server still holds ends with its time to live.
+            let _ = engine.settle(&slot).await;
+        });
+    }
+
+    /// Brings the server's count of `slot` in line with this client's, however often it takes, and no longer than the
+    /// server could still hold anything.
+    pub(crate) async fn settle(self: &Arc<Self>, slot: &SlotRef) -> Result<()> {
+        slot.settling.store(false, Ordering::Release);
+        let _gate = slot.gate.clone().lock_owned().await;
+        let shown = &slot.call.shown;
+        let watchdog = self.settings.watchdog_timeout;
+        let mut pause = RETRY_PAUSE;
+        loop {
+            let now = Instant::now();
+            let doubtful = slot.is_uncertain();
+            let Some(rest) = slot.to_settle(now, watchdog) else {
+                return Ok(());
+            };
+            let generation = slot.generation();
+            let command = slot.call.protocol.release(&slot.call, &rest);
+            let fault = match self.run(command, now + self.settings.command_timeout).await {
+                Ok(reply) => {
+                    let Some(released) = Released::decode(&reply) else {
+                        slot.settled(rest.holds);
+                        return Err(unexpected(shown, &reply));
+                    };
+                    self.released(slot, released, rest.holds, generation, doubtful);
+                    return Ok(());
+                }
+                Err(fault) => fault,
+            };
+            match &fault {
+                Fault::Refused { refusal, .. } if refusal.is_transient() => {}
+                Fault::Refused {
+                    refusal: Refusal::OutOfMemory,
+                    ..
+                } if rest.holds > 0 => {
+                    // A count cannot be written now. The server's stays too high until the last hold goes, which
+                    // writes nothing; the lock is held either way.
+                    slot.certain();
+                    return Ok(());
+                }
+                Fault::Refused {
+                    refusal: Refusal::WrongType,
+                    ..
+                } => {
+                    let losses = slot.absent(generation, !doubtful);
+                    self.report_losses(slot, losses);
+                    return Ok(());
+                }
+                Fault::Refused { .. } | Fault::Closed => {
+                    // No repeat will change the answer; the time to live will.
+                    slot.settled(rest.holds);
+                    return Err(describe(shown, fault, true));
+                }
+                Fault::Unknown { .. } => {
+                    self.counters.unknown_outcomes.one();
+                    slot.unknown(std::time::Duration::ZERO);
+                }
+                Fault::NotSent { .. } => {}
+            }
+            if Instant::now() >= slot.gone_by() {
+                slot.settled(rest.holds);
+                return Err(describe(shown, fault, true));
+            }
+            sleep(jitter(pause)).await;
+            pause = (pause * 2).min(LONGEST_RETRY_PAUSE);
+        }
+    }
+
+    /// Books the server's answer to a release.
+    fn released(
+        &self,
+        slot: &SlotRef,
+        released: Released,
+        holds: u32,
+        generation: u64,
+        doubtful: bool,
+    ) {
+        self.counters.releases.one();
+        match released {
+            Released::Kept => slot.settled(holds),
+            Released::Freed { heard } => {
+                slot.settled(holds);
+                if !heard {
+                    self.events.tell(|| Event::WakeUpRefused {
+                        name: slot.call.shown.clone(),
+                    });
+                }
+                // Where no message can come, this process's own line is told directly.
+                if let Some(channel) = slot.channel()
+                    && (!heard || !self.wakeups.is_live(&channel))
+                {
+                    channel.wake(Source::Release);
+                }
+            }
+            Released::NotHeld => {
+                let losses = slot.absent(generation, !doubtful);
+                self.report_losses(slot, losses);
+            }
+        }
+    }
+
+    /// Frees a lock whoever holds it. Sent once: a repeat could free somebody's newer hold.
+    pub(crate) async fn force_release(self: &Arc<Self>, call: &Call) -> Result<bool> {
+        self.check_open()?;
+        let name = NameRef::get(self, &call.name);
+        let held: Vec<_> = name
+            .slots()
+            .into_iter()
+            .map(|slot| (slot.generation(), slot))
+            .collect();
+        let command = call.protocol.force_release(call);
+        let deadline = Instant::now() + self.settings.command_timeout;
+        let engine = self.clone();
+        let call = call.clone();
+        let forcing = Detached::new(
+            &self.background,
+            async move {
+                let reply = engine
+                    .run(command, deadline)
+                    .await
+                    .map_err(|fault| describe(&call.shown, fault, true))?;
+                let freed = match Released::decode(&reply) {
+                    Some(Released::Freed { heard }) => {
+                        if !heard {
+                            let name = call.shown.clone();
+                            engine.events.tell(|| Event::WakeUpRefused { name });
+                        }
+                        true
+                    }
+                    Some(Released::Kept) => false,
+                    Some(Released::NotHeld) | None => return Err(unexpected(&call.shown, &reply)),
+                };
+                if freed {
+                    for (generation, slot) in held {
+                        let losses = slot.lose(generation, LossCause::ForceUnlocked);
+                        engine.report_losses(&slot, losses);
+                    }
+                }
+                Ok(freed)
+            },
+            |_| {},
+        );
+        forcing.await
+    }
+}

@@ -1,0 +1,155 @@
+//! Lua scripts: what they are called, where their text is, and how one gets to run on a server that may not know it.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::transport::{Fault, Reply, Request, Transport};
+use crate::error::Refusal;
+
+/// A script file.
+pub(crate) struct Script {
+    /// `kind/verb`, as in `src/scripts/kind/verb.lua`.
+    pub(crate) name: &'static str,
+    /// The text.
+    pub(crate) source: &'static str,
+    sha: LazyLock<String>,
+}
+
+impl Script {
+    pub(crate) const fn new(name: &'static str, source: &'static str, sha: fn() -> String) -> Self {
+        Self {
+            name,
+            source,
+            sha: LazyLock::new(sha),
+        }
+    }
+
+    /// The SHA-1 by which the server knows the script.
+    pub(crate) fn sha(&'static self) -> &'static str {
+        &self.sha
+    }
+}
+
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Script({})", self.name)
+    }
+}
+
+/// Declares a script by its path below `src/scripts`.
+macro_rules! script {
+    ($name:literal) => {{
+        const SOURCE: &str = include_str!(concat!("../scripts/", $name, ".lua"));
+        $crate::engine::script::Script::new($name, SOURCE, || {
+            $crate::engine::transport::fred_transport::sha1(SOURCE)
+        })
+    }};
+}
+pub(crate) use script;
+
+/// Renews, or looks at, the plain hash of many locks.
+pub(crate) static RENEW_HASH: Script = script!("renew/hash");
+/// The time left of many locks.
+pub(crate) static PROBE_TTL: Script = script!("probe/ttl");
+/// All fields of one lock.
+pub(crate) static INSPECT_HASH: Script = script!("inspect/hash");
+
+/// A script with its keys and arguments.
+#[derive(Debug, Clone)]
+pub(crate) struct Command {
+    pub(crate) script: &'static Script,
+    pub(crate) keys: Vec<Bytes>,
+    pub(crate) args: Vec<Bytes>,
+}
+
+/// A decimal argument.
+pub(crate) fn decimal(n: impl ToString) -> Bytes {
+    Bytes::from(n.to_string())
+}
+
+/// Runs scripts by digest and loads those the server does not know: once for all callers that found out together.
+#[derive(Debug, Default)]
+pub(crate) struct Scripts {
+    loads: Mutex<HashMap<&'static str, Arc<Load>>>,
+}
+
+/// How often a script has been loaded. A caller that saw an older figure before its refusal need not load again.
+#[derive(Debug, Default)]
+struct Load {
+    times: Mutex<u64>,
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Load {
+    fn times(&self) -> u64 {
+        *self.times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Times a script is loaded for one call before the refusal is passed on.
+const LOAD_ATTEMPTS: usize = 3;
+
+impl Scripts {
+    fn load_of(&self, script: &'static Script) -> Arc<Load> {
+        self.loads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(script.name)
+            .or_default()
+            .clone()
+    }
+
+    /// Runs `command`. A refusal for an unknown script is the server's word that nothing was executed, so it is cured
+    /// here and never seen by a caller.
+    pub(crate) async fn run(
+        &self,
+        transport: &dyn Transport,
+        command: Command,
+        deadline: Instant,
+    ) -> Result<Reply, Fault> {
+        let Command { script, keys, args } = command;
+        let request = Request::Script {
+            sha: script.sha(),
+            keys,
+            args,
+        };
+        let reply = transport.send(request.clone(), deadline).await;
+        if !is_unknown_script(&reply) {
+            return reply;
+        }
+        let load = self.load_of(script);
+        let mut reply = reply;
+        for _ in 0..LOAD_ATTEMPTS {
+            let seen = load.times();
+            {
+                let _turn = load.turn.lock().await;
+                if load.times() == seen {
+                    let source = script.source;
+                    transport.send(Request::Load { source }, deadline).await?;
+                    *load.times.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+                }
+            }
+            reply = transport.send(request.clone(), deadline).await;
+            if !is_unknown_script(&reply) {
+                break;
+            }
+        }
+        reply
+    }
+}
+
+fn is_unknown_script(reply: &Result<Reply, Fault>) -> bool {
+    matches!(
+        reply,
+        Err(Fault::Refused {
+            refusal: Refusal::NoScript,
+            ..
+        })
+    )
+}

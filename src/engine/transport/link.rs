@@ -1,0 +1,309 @@
+//! One connection, one life.
+//!
+//! A [`Link`] wraps a fred client that is never allowed to reconnect: when its socket is gone, the link is gone, and
+//! the lane opens another. That one rule contains most of what a self-healing client does to counted scripts: nothing
+//! is ever sent twice, nothing queued while disconnected runs later, no subscription is restored behind our back.
+//!
+//! # The fence
+//!
+//! A closed socket does not stop the server from executing what it had not read yet: a stopped server that wakes up
+//! reads the old connection's bytes too, in any order with the new one's. So the first thing a new command link does
+//! is to have the server end its predecessor (`CLIENT KILL` by id *and* address, so that a restarted server, whose
+//! ids begin anew, never loses an innocent connection). Only then is the link handed to callers.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use fred::{
+    prelude::{Builder, Client, ClientLike, Config, Error as FredError, ErrorKind, EventInterface},
+    types::{ClusterHash, CustomCommand, Value},
+};
+use tokio::{
+    sync::{broadcast, watch},
+    task::JoinHandle,
+    time::{Instant, timeout, timeout_at},
+};
+
+use super::{Fault, Reply};
+use crate::error::Refusal;
+
+/// Messages a link keeps for a receiver that is behind; past that it reports a loss.
+const MESSAGE_BACKLOG: usize = 8_192;
+
+/// Who a connection is in the server's eyes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Identity {
+    id: String,
+    address: String,
+}
+
+/// A live connection: cheap to clone, and of no use once it is over.
+#[derive(Debug, Clone)]
+pub(super) struct Link {
+    pub(super) client: Client,
+    pub(super) identity: Option<Identity>,
+    /// Turns true once the connection is over.
+    over: watch::Receiver<bool>,
+    ended: Arc<watch::Sender<bool>>,
+}
+
+/// The one owner of a connection. Dropping it ends the connection.
+#[derive(Debug)]
+pub(super) struct LinkOwner {
+    link: Link,
+    task: JoinHandle<()>,
+}
+
+impl LinkOwner {
+    /// Connects, learns its own identity and gives up after `limit`.
+    pub(super) async fn open(config: &Config, limit: Duration) -> Result<Self, Fault> {
+        let mut builder = Builder::from_config(config.clone());
+        builder.with_connection_config(|connection| {
+            connection.connection_timeout = limit;
+            connection.internal_command_timeout = limit;
+            connection.max_command_attempts = 1;
+            connection.max_redirections = 0;
+            connection.disable_cluster_health_check = true;
+            connection.tcp.nodelay = Some(true);
+        });
+        builder.with_performance_config(|performance| {
+            performance.broadcast_channel_capacity = MESSAGE_BACKLOG;
+        });
+        let client = builder.build().map_err(|error| fault(&error))?;
+        let (ended, over) = watch::channel(false);
+        let ended = Arc::new(ended);
+        let running = client.connect();
+        let task = tokio::spawn({
+            let ended = ended.clone();
+            let mut over = over.clone();
+            async move {
+                let router = running;
+                let abort = router.abort_handle();
+                tokio::select! {
+                    _ = router => {}
+                    _ = over.wait_for(|over| *over) => abort.abort(),
+                }
+                ended.send_replace(true);
+            }
+        });
+        let mut owner = Self {
+            link: Link {
+                client,
+                identity: None,
+                over,
+                ended,
+            },
+            task,
+        };
+        let link = &mut owner.link;
+        let deadline = Instant::now() + limit;
+        // `wait_for_connect` reports a failure once and would then hang, so the end of the task is watched as well.
+        let connected = tokio::select! {
+            outcome = timeout_at(deadline, link.client.wait_for_connect()) => match outcome {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(fault(&error)),
+                Err(_) => Err(not_sent("connecting took too long")),
+            },
+            () = link.until_over() => Err(not_sent("the connection was refused or closed at once")),
+        };
+        connected?;
+        link.identity = match link.query("CLIENT", &["INFO"], deadline).await {
+            Ok(Reply::Text(text)) => Identity::parse(&text),
+            Ok(_) | Err(Fault::Refused { .. }) => None,
+            Err(other) => return Err(other),
+        };
+        Ok(owner)
+    }
+
+    /// The connection, to be shared with callers.
+    pub(super) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Ends the connection now: the socket is closed and the client's task is gone when this returns.
+    pub(super) async fn end(&mut self) {
+        self.link.abandon();
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for LinkOwner {
+    fn drop(&mut self) {
+        self.link.abandon();
+    }
+}
+
+impl Link {
+    /// Declares the connection over; its owner closes the socket.
+    pub(super) fn abandon(&self) {
+        self.ended.send_replace(true);
+    }
+
+    /// Resolves once the connection is over.
+    pub(super) async fn until_over(&self) {
+        let mut over = self.over.clone();
+        let _ = over.wait_for(|over| *over).await;
+    }
+
+    /// Has the server end the connection `predecessor`. `Ok(false)` when it was gone already.
+    pub(super) async fn fence(
+        &self,
+        predecessor: &Identity,
+        deadline: Instant,
+    ) -> Result<bool, Fault> {
+        let reply = self
+            .query(
+                "CLIENT",
+                &["KILL", "ID", &predecessor.id, "ADDR", &predecessor.address],
+                deadline,
+            )
+            .await?;
+        Ok(reply.as_int().is_some_and(|killed| killed > 0))
+    }
+
+    /// Runs one command of ours that takes no lock name.
+    pub(super) async fn query(
+        &self,
+        verb: &'static str,
+        args: &[&str],
+        deadline: Instant,
+    ) -> Result<Reply, Fault> {
+        let args = args
+            .iter()
+            .map(|arg| Bytes::copy_from_slice(arg.as_bytes()))
+            .collect();
+        self.answered(custom(&self.client, verb, args), deadline)
+            .await
+    }
+
+    /// Waits for `reply`, for the end of the connection or for the deadline, whichever is first.
+    pub(super) async fn answered(
+        &self,
+        reply: impl Future<Output = Result<Value, FredError>>,
+        deadline: Instant,
+    ) -> Result<Reply, Fault> {
+        tokio::select! {
+            biased;
+            outcome = timeout_at(deadline, reply) => match outcome {
+                Ok(Ok(value)) => Ok(convert(value)),
+                Ok(Err(error)) => Err(fault(&error)),
+                Err(_) => Err(Fault::Unknown { reason: "no reply in time".to_owned() }),
+            },
+            () = self.until_over() => Err(Fault::Unknown { reason: "the connection ended before the reply".to_owned() }),
+        }
+    }
+
+    /// What arrives on the channels this link subscribed to.
+    pub(super) fn messages(&self) -> broadcast::Receiver<fred::types::Message> {
+        self.client.message_rx()
+    }
+}
+
+impl Identity {
+    /// Reads `id=` and `addr=` from the reply of `CLIENT INFO`.
+    fn parse(info: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(info).ok()?;
+        let field = |key: &str| {
+            text.split_whitespace()
+                .find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))
+                .map(str::to_owned)
+        };
+        Some(Self {
+            id: field("id")?,
+            address: field("addr")?,
+        })
+    }
+}
+
+/// Any command, by name.
+pub(super) async fn custom(
+    client: &Client,
+    verb: &'static str,
+    args: Vec<Bytes>,
+) -> Result<Value, FredError> {
+    let command = CustomCommand::new_static(verb, ClusterHash::Random, false);
+    let args: Vec<Value> = args.into_iter().map(Value::Bytes).collect();
+    client.custom(command, args).await
+}
+
+/// Pings within `limit`; false when there is no good answer.
+pub(super) async fn alive(link: &Link, limit: Duration) -> bool {
+    timeout(limit, link.query("PING", &[], Instant::now() + limit))
+        .await
+        .is_ok_and(|reply| !matches!(reply, Err(Fault::Unknown { .. } | Fault::NotSent { .. })))
+}
+
+fn not_sent(reason: &str) -> Fault {
+    Fault::NotSent {
+        reason: reason.to_owned(),
+    }
+}
+
+fn convert(value: Value) -> Reply {
+    match value {
+        Value::Null => Reply::Nil,
+        Value::Integer(n) => Reply::Int(n),
+        Value::String(text) => Reply::Text(text.into_inner()),
+        Value::Bytes(bytes) => Reply::Text(bytes),
+        Value::Array(items) => Reply::Array(items.into_iter().map(convert).collect()),
+        Value::Boolean(flag) => Reply::Int(i64::from(flag)),
+        Value::Double(_) => Reply::Odd("double"),
+        Value::Map(_) => Reply::Odd("map"),
+        Value::Queued => Reply::Odd("queued"),
+        #[allow(unreachable_patterns)]
+        _ => Reply::Odd("unknown"),
+    }
+}
+
+/// Sorts a client's error by what it says about execution. Only an error *reply* says anything definite; whatever
+/// else happens after a request was handed over counts as unknown.
+pub(super) fn fault(error: &FredError) -> Fault {
+    let text = error.details().to_owned();
+    if let Some(refusal) = Refusal::classify(&text) {
+        return Fault::Refused { refusal, text };
+    }
+    match error.kind() {
+        ErrorKind::Config | ErrorKind::InvalidArgument | ErrorKind::Url => {
+            Fault::NotSent { reason: text }
+        }
+        ErrorKind::Auth | ErrorKind::InvalidCommand | ErrorKind::Cluster => Fault::Refused {
+            refusal: Refusal::Other,
+            text,
+        },
+        _ => Fault::Unknown { reason: text },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identity_is_read_from_client_info() {
+        let info = b"id=7 addr=127.0.0.1:5000 laddr=127.0.0.1:6379 fd=8 name= resp=3\n";
+        let identity = Identity::parse(info).expect("both fields");
+        assert_eq!(
+            identity,
+            Identity {
+                id: "7".into(),
+                address: "127.0.0.1:5000".into()
+            }
+        );
+        assert_eq!(Identity::parse(b"fd=8"), None);
+        assert_eq!(Identity::parse(&[0xff, 0xfe]), None);
+    }
+
+    #[test]
+    fn only_an_error_reply_is_definite() {
+        let io = FredError::new(ErrorKind::IO, "Connection closed.");
+        assert!(matches!(fault(&io), Fault::Unknown { .. }));
+        let noscript = FredError::new(ErrorKind::Unknown, "NOSCRIPT No matching script.");
+        assert!(matches!(
+            fault(&noscript),
+            Fault::Refused {
+                refusal: Refusal::NoScript,
+                ..
+            }
+        ));
+    }
+}

@@ -1,0 +1,139 @@
+//! The seam between the engine and a Redis client.
+//!
+//! The engine asks for five things: run a script, run a plain query, hear channels, stop hearing them, and be told
+//! what happened to the connections. Everything else about sockets lives behind [`Transport`], so that a simulation,
+//! or another client one day, can stand in for the one here.
+//!
+//! # The order contract
+//!
+//! An implementation must keep two promises, on which the repair of unknown outcomes rests:
+//!
+//! 1. Requests are executed in the order in which `send` was first polled, as long as one connection lives.
+//! 2. Once a request sent *later* has been answered, a request whose outcome was [`Fault::Unknown`] has either been
+//!    executed already or never will be. Across a reconnect this takes more than closing a socket, since a server can
+//!    still read what the old one left behind: see `link.rs`.
+
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::error::Refusal;
+
+pub(crate) mod fred_transport;
+mod lane;
+mod link;
+
+/// A boxed future that owns all it needs.
+pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
+
+/// What the engine needs from a client of the server.
+pub(crate) trait Transport: fmt::Debug + Send + Sync + 'static {
+    /// Sends one request and waits for its reply until `deadline`, connecting first where need be.
+    fn send(&self, request: Request, deadline: Instant) -> BoxFuture<Result<Reply, Fault>>;
+
+    /// Subscribes, and returns once the server is known to have processed it.
+    fn subscribe(&self, channels: Vec<Bytes>, deadline: Instant) -> BoxFuture<Result<(), Fault>>;
+
+    /// Takes subscriptions back.
+    fn unsubscribe(&self, channels: Vec<Bytes>, deadline: Instant) -> BoxFuture<Result<(), Fault>>;
+
+    /// Starts the connections. What happens to them, and every message, is told to `sink`, which must not block.
+    fn start(&self, sink: SignalSink);
+
+    /// Ends all connections and tasks. Requests still waiting end as [`Fault::Unknown`] or [`Fault::NotSent`].
+    fn close(&self) -> BoxFuture<()>;
+}
+
+/// Where a transport reports to.
+pub(crate) type SignalSink = Arc<dyn Fn(Signal) + Send + Sync>;
+
+/// What a transport reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// A message on a channel.
+    Message { channel: Bytes, payload: Bytes },
+    /// Messages may have been lost; anybody may have been meant.
+    MessagesLost,
+    /// The connection that carries requests is usable (again).
+    CommandsUp,
+    /// The connection that carries requests is gone.
+    CommandsDown { reason: String },
+    /// The connection that hears messages is usable, with no subscription on it.
+    SubscriberUp,
+    /// The connection that hears messages is gone, and its subscriptions with it.
+    SubscriberDown { reason: String },
+    /// The previous connection could not be ended on the server, so a request left in it might still run late.
+    NotFenced { reason: String },
+}
+
+/// One request.
+#[derive(Debug, Clone)]
+pub(crate) enum Request {
+    /// `EVALSHA`.
+    Script {
+        sha: &'static str,
+        keys: Vec<Bytes>,
+        args: Vec<Bytes>,
+    },
+    /// `SCRIPT LOAD`.
+    Load { source: &'static str },
+    /// Any other command, read-only or harmless to repeat.
+    Query {
+        verb: &'static str,
+        args: Vec<Bytes>,
+    },
+}
+
+/// What the server answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reply {
+    Nil,
+    Int(i64),
+    Text(Bytes),
+    Array(Vec<Reply>),
+    /// Something no request of ours is answered with; kept so that a decoder can say so.
+    Odd(&'static str),
+}
+
+impl Reply {
+    /// The integer in it, where there is one: as such or as decimal text.
+    pub(crate) fn as_int(&self) -> Option<i64> {
+        match self {
+            Self::Int(n) => Some(*n),
+            Self::Text(text) => std::str::from_utf8(text).ok()?.parse().ok(),
+            _ => None,
+        }
+    }
+
+    /// All elements as integers.
+    pub(crate) fn as_ints(&self) -> Option<Vec<i64>> {
+        match self {
+            Self::Array(items) => items.iter().map(Self::as_int).collect(),
+            _ => None,
+        }
+    }
+}
+
+/// Why there is no reply.
+#[derive(Debug, Clone)]
+pub(crate) enum Fault {
+    /// The request was never sent.
+    NotSent { reason: String },
+    /// The request may or may not have been executed.
+    Unknown { reason: String },
+    /// The server refused it with an error reply.
+    Refused { refusal: Refusal, text: String },
+    /// The transport has been closed.
+    Closed,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotSent { reason } | Self::Unknown { reason } => f.write_str(reason),
+            Self::Refused { text, .. } => f.write_str(text),
+            Self::Closed => f.write_str("closed"),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! A lock seen from outside.
+
+use std::time::Duration;
+
+use crate::engine::transport::Reply;
+
+/// What the server knows about a lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Inspection {
+    /// Who holds it; empty when it is free.
+    pub holders: Vec<Holder>,
+    /// How long it lasts if nobody renews it; `None` when it is free or has no time to live at all.
+    pub ttl: Option<Duration>,
+    /// Clients subscribed to its channel: those with somebody waiting. One for each client, however many wait in it.
+    pub waiting_clients: u64,
+}
+
+/// One holder of a lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holder {
+    /// `client-uuid:number`, as written by this library or Redisson.
+    pub id: String,
+    /// How often it has entered.
+    pub holds: u64,
+}
+
+impl Inspection {
+    /// Whether anybody holds the lock.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        !self.holders.is_empty()
+    }
+
+    /// Reads the reply of `inspect/hash.lua` and of `PUBSUB NUMSUB`. Fields that are no counts are passed over.
+    pub(crate) fn decode(fields: &Reply, waiters: &Reply) -> Option<Self> {
+        let Reply::Array(items) = fields else {
+            return None;
+        };
+        let (ttl, fields) = items.split_first()?;
+        let holders = fields
+            .chunks_exact(2)
+            .filter_map(|pair| {
+                let [Reply::Text(id), holds] = pair else {
+                    return None;
+                };
+                Some(Holder {
+                    id: String::from_utf8_lossy(id).into_owned(),
+                    holds: u64::try_from(holds.as_int()?).ok()?,
+                })
+            })
+            .collect();
+        let waiting_clients = match waiters {
+            Reply::Array(pair) => u64::try_from(pair.get(1)?.as_int()?).ok()?,
+            _ => return None,
+        };
+        Some(Self {
+            holders,
+            ttl: u64::try_from(ttl.as_int()?).ok().map(Duration::from_millis),
+            waiting_clients,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &'static str) -> Reply {
+        Reply::Text(text.into())
+    }
+
+    #[test]
+    fn replies_are_read_and_odd_ones_refused() {
+        let fields = Reply::Array(vec![Reply::Int(900), text("u:1"), text("2")]);
+        let waiters = Reply::Array(vec![text("channel"), Reply::Int(3)]);
+        let seen = Inspection::decode(&fields, &waiters).expect("well formed");
+        assert!(seen.is_locked());
+        assert_eq!(
+            seen.holders,
+            [Holder {
+                id: "u:1".into(),
+                holds: 2
+            }]
+        );
+        assert_eq!(seen.ttl, Some(Duration::from_millis(900)));
+        assert_eq!(seen.waiting_clients, 3);
+
+        let free = Reply::Array(vec![Reply::Int(-2)]);
+        let seen = Inspection::decode(&free, &waiters).expect("well formed");
+        assert!(!seen.is_locked());
+        assert_eq!(seen.ttl, None);
+
+        assert!(Inspection::decode(&Reply::Nil, &waiters).is_none());
+        assert!(Inspection::decode(&Reply::Array(vec![]), &waiters).is_none());
+        assert!(Inspection::decode(&free, &Reply::Int(1)).is_none());
+    }
+}

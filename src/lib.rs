@@ -1,0 +1,58 @@
+//! Distributed locks on Redis and Valkey, the way Redisson takes them, byte for byte: a Rust service and a JVM service
+//! can hold, wait for and hand over the same lock.
+//!
+//! ```no_run
+//! # async fn example() -> redlatch::Result<()> {
+//! use std::time::Duration;
+//! use redlatch::Client;
+//!
+//! let client = Client::connect("redis://127.0.0.1:6379").await?;
+//! let lock = client.lock("orders:42");
+//!
+//! let guard = lock.lock().wait(Duration::from_secs(2)).await?;
+//! let sold = guard.run(async { /* read, think, write */ 1 }).await?; // stops when the lock is lost
+//! guard.unlock().await?;
+//! # let _ = sold;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Which surface
+//!
+//! [`Client::lock`] gives a [`Lock`], whose [`LockGuard`] holds the lock: for everything new. [`Client::rlock`] gives a
+//! [`RawLock`] with Redisson's own verbs, where the current task holds the lock: for ports, and for holds that no
+//! scope of the program matches.
+//!
+//! # What it promises
+//!
+//! Two holders at once are impossible for as long as the server keeps its data and time passes at the same speed for it
+//! and for us. Where that cannot be had (a failover, a flush, a process stopped for longer than its lease), the holder is
+//! told: see [`LockGuard::lost`]. No lock on one server can promise more.
+//!
+//! # Features
+//!
+//! - `tls-rustls`: `rediss://` addresses.
+
+mod client;
+mod config;
+mod engine;
+mod error;
+mod events;
+mod inspect;
+mod lock;
+mod naming;
+mod owner;
+mod stats;
+
+pub use fred;
+
+pub use crate::{
+    client::{Client, ClientBuilder},
+    engine::close::{CloseReport, Unreleased},
+    error::{Error, LossCause, Refusal, Result},
+    events::{Event, Events},
+    inspect::{Holder, Inspection},
+    lock::{Acquire, HoldState, Kind, Lock, LockGuard, RawLock, Reentrant},
+    owner::Owner,
+    stats::Stats,
+};

@@ -1,0 +1,115 @@
+//! The plain reentrant lock.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{
+    Lock,
+    kind::{Kind, sealed::Sealed},
+};
+use crate::{
+    client::Client,
+    engine::{
+        protocol::{Ask, Attempt, Call, Protocol, Rest, Wake, decode_attempt},
+        script::{Command, Script, decimal, script},
+        transport::Reply,
+    },
+    naming,
+};
+
+/// The plain lock: one owner at a time, who may enter again and leaves as often as it entered.
+///
+/// *Redisson*: `RLock` from `getLock`.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Reentrant {}
+
+static ACQUIRE: Script = script!("reentrant/acquire");
+static RELEASE: Script = script!("reentrant/release");
+static FORCE_RELEASE: Script = script!("reentrant/force_release");
+
+/// Every script of this kind, for the tests that read them all.
+#[cfg(test)]
+pub(crate) static SCRIPTS: [&Script; 3] = [&ACQUIRE, &RELEASE, &FORCE_RELEASE];
+
+#[derive(Debug)]
+struct Wire;
+
+fn channel(call: &Call) -> Bytes {
+    naming::lock_channel(call.name_str()).into()
+}
+
+impl Protocol for Wire {
+    fn kind(&self) -> &'static str {
+        "reentrant"
+    }
+
+    fn wake(&self, call: &Call) -> Wake {
+        Wake::Channel(channel(call))
+    }
+
+    fn acquire(&self, call: &Call, ask: &Ask) -> Command {
+        Command {
+            script: &ACQUIRE,
+            keys: vec![call.name.clone()],
+            args: vec![decimal(ask.ttl_ms), call.field.clone(), decimal(ask.holds)],
+        }
+    }
+
+    fn decode(&self, reply: &Reply) -> Option<Attempt> {
+        decode_attempt(reply)
+    }
+
+    fn release(&self, call: &Call, rest: &Rest) -> Command {
+        Command {
+            script: &RELEASE,
+            keys: vec![call.name.clone(), channel(call)],
+            args: vec![
+                call.field.clone(),
+                decimal(rest.holds),
+                decimal(rest.ttl_ms),
+                Bytes::from_static(call.publish.as_bytes()),
+            ],
+        }
+    }
+
+    fn force_release(&self, call: &Call) -> Command {
+        Command {
+            script: &FORCE_RELEASE,
+            keys: vec![call.name.clone(), channel(call)],
+            args: vec![Bytes::from_static(call.publish.as_bytes())],
+        }
+    }
+}
+
+impl Kind for Reentrant {
+    type Grant = ();
+}
+
+#[allow(private_interfaces)]
+impl Sealed for Reentrant {
+    fn protocol() -> &'static dyn Protocol {
+        &Wire
+    }
+
+    fn grant(_: Option<i64>) {}
+}
+
+impl Client {
+    /// The reentrant lock of this name. Sends nothing; a name that is not acceptable is reported by the first use.
+    ///
+    /// *Redisson*: `getLock`.
+    #[must_use]
+    pub fn lock(&self, name: impl Into<Arc<str>>) -> Lock<Reentrant> {
+        Lock::new(self.engine(), name.into())
+    }
+
+    /// The reentrant lock of this name with Redisson's own verbs: short for `client.lock(name).raw()`.
+    ///
+    /// *Redisson*: `getLock`.
+    #[must_use]
+    pub fn rlock(&self, name: impl Into<Arc<str>>) -> super::RawLock<Reentrant> {
+        self.lock(name).into_raw()
+    }
+}

@@ -1,0 +1,21 @@
+-- Takes or re-enters a plain lock. Setting the count instead of adding to it makes a repeat harmless.
+-- Interchangeable with: RedissonLock.tryLockInner
+-- KEYS[1] lock name (hash)
+-- ARGV[1] time to live in ms
+-- ARGV[2] owner field
+-- ARGV[3] holds of this owner once this one is granted, as its client counts them
+-- Returns {1, holds} granted; {0, ms left} busy, where -1 means no time to live
+-- Publishes nothing
+if redis.call('exists', KEYS[1]) == 0 then
+  redis.call('hset', KEYS[1], ARGV[2], 1)
+  redis.call('pexpire', KEYS[1], ARGV[1])
+  return {1, 1}
+end
+if not redis.call('hget', KEYS[1], ARGV[2]) then
+  return {0, redis.call('pttl', KEYS[1])}
+end
+redis.call('hset', KEYS[1], ARGV[2], ARGV[3])
+if redis.call('pttl', KEYS[1]) < tonumber(ARGV[1]) then
+  redis.call('pexpire', KEYS[1], ARGV[1])
+end
+return {1, tonumber(ARGV[3])}

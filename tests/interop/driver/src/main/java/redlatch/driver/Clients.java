@@ -1,0 +1,77 @@
+package redlatch.driver;
+
+import org.redisson.Redisson;
+import org.redisson.api.RedissonClient;
+import org.redisson.config.BaseConfig;
+import org.redisson.config.BaseMasterSlaveServersConfig;
+import org.redisson.config.ClusterServersConfig;
+import org.redisson.config.Config;
+import org.redisson.config.SentinelServersConfig;
+import org.redisson.config.SingleServerConfig;
+
+/** Builds the Redisson client: defaults everywhere, apart from small pools and what the options name. */
+final class Clients {
+    private static final int POOL = 16;
+    private static final int IDLE = 1;
+
+    private Clients() {
+    }
+
+    static RedissonClient connect(Options options, PrefixMapper mapper) {
+        Config config = new Config();
+        config.setThreads(options.threads);
+        config.setNettyThreads(options.nettyThreads);
+        if (options.prefix != null) {
+            config.setNameMapper(mapper);
+        }
+        if (options.watchdog != null) {
+            config.setLockWatchdogTimeout(options.watchdog);
+        }
+        if (options.protocol != null) {
+            config.setProtocol(options.protocol);
+        }
+        BaseConfig<?> servers = switch (options.mode) {
+            case "single" -> single(config, options);
+            case "cluster" -> cluster(config, options);
+            case "sentinel" -> sentinel(config, options);
+            default -> throw new IllegalArgumentException("unknown mode " + options.mode);
+        };
+        if (options.timeout != null) {
+            servers.setTimeout(options.timeout);
+        }
+        return Redisson.create(config);
+    }
+
+    private static BaseConfig<?> single(Config config, Options options) {
+        SingleServerConfig single = config.useSingleServer();
+        single.setAddress(options.addresses.get(0));
+        single.setConnectionPoolSize(POOL);
+        single.setConnectionMinimumIdleSize(IDLE);
+        single.setSubscriptionConnectionMinimumIdleSize(IDLE);
+        return single;
+    }
+
+    private static BaseConfig<?> cluster(Config config, Options options) {
+        ClusterServersConfig cluster = config.useClusterServers();
+        cluster.addNodeAddress(options.addresses.toArray(String[]::new));
+        return small(cluster);
+    }
+
+    private static BaseConfig<?> sentinel(Config config, Options options) {
+        SentinelServersConfig sentinel = config.useSentinelServers();
+        sentinel.setMasterName(options.masterName);
+        sentinel.addSentinelAddress(options.addresses.toArray(String[]::new));
+        // A test may run one sentinel only.
+        sentinel.setCheckSentinelsList(false);
+        return small(sentinel);
+    }
+
+    private static BaseConfig<?> small(BaseMasterSlaveServersConfig<?> servers) {
+        servers.setMasterConnectionPoolSize(POOL);
+        servers.setMasterConnectionMinimumIdleSize(IDLE);
+        servers.setSlaveConnectionPoolSize(POOL);
+        servers.setSlaveConnectionMinimumIdleSize(IDLE);
+        servers.setSubscriptionConnectionMinimumIdleSize(IDLE);
+        return servers;
+    }
+}

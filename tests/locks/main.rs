@@ -1,0 +1,4 @@
+//! The laws of the lock, on a real server.
+
+mod basics;
+mod common;

@@ -1,0 +1,21 @@
+//! Test support for redlatch: real servers, the truth as the server tells it, and a fault proxy.
+//!
+//! - [`finder`] finds a server binary on this machine or provides one.
+//! - [`server`] starts it on a free loopback port and stops it again, whatever happens to the test.
+//! - [`resp`] is a small blocking client that shows what the server really holds.
+//! - [`proxy`] sits between a client and a server and breaks what a test tells it to break.
+//! - [`wait`] waits for a condition instead of sleeping.
+
+pub mod finder;
+pub mod frame;
+pub mod jvm;
+pub mod proxy;
+pub mod resp;
+pub mod server;
+pub mod wait;
+
+pub use finder::{Flavor, ServerBinary};
+pub use proxy::{Action, MessageAction, MessageRule, Proxy, Rule, RuleHandle};
+pub use resp::{Direct, Value};
+pub use server::{Server, unique_name};
+pub use wait::{eventually, eventually_async};

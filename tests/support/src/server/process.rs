@@ -1,0 +1,254 @@
+//! Server processes, and the guardian that ends them when the tests cannot.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::{StartError, unique_name};
+use crate::finder::ServerBinary;
+use crate::resp::{Direct, Value};
+
+/// How long a server may take until it answers.
+const START_LIMIT: Duration = Duration::from_secs(20);
+/// How often a free port is tried before giving up.
+const PORT_TRIES: u32 = 8;
+
+/// A server process that answers.
+#[derive(Debug)]
+pub(super) struct Running {
+    child: Child,
+}
+
+impl Running {
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(super) fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    pub(super) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A shell that waits for the end of this process.
+///
+/// It holds the reading end of a pipe whose writing end is here alone. However this process ends, the pipe closes;
+/// then the shell kills the server and removes its folder. Each line it reads is the pid to kill, or empty.
+#[derive(Debug)]
+pub(super) struct Guardian {
+    shell: Child,
+    pipe: Option<ChildStdin>,
+}
+
+const GUARDIAN: &str = r#"
+trap '' HUP INT TERM
+pid=
+while read -r line; do pid=$line; done
+if [ -n "$pid" ]; then kill -9 "$pid"; fi
+rm -rf "$1"
+"#;
+
+impl Guardian {
+    pub(super) fn start(folder: &Path) -> Result<Guardian, StartError> {
+        let mut shell = Command::new("sh")
+            .args(["-c", GUARDIAN, "sh"])
+            .arg(folder)
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .map_err(|error| {
+                StartError::new(format!("sh cannot be run: {error}; put it on the PATH"))
+            })?;
+        let pipe = shell.stdin.take();
+        Ok(Guardian { shell, pipe })
+    }
+
+    pub(super) fn watch(&mut self, pid: Option<u32>) {
+        if let Some(pipe) = &mut self.pipe {
+            let line = pid.map_or_else(|| "\n".into(), |pid| format!("{pid}\n"));
+            let _ = pipe.write_all(line.as_bytes());
+        }
+    }
+}
+
+impl Drop for Guardian {
+    fn drop(&mut self) {
+        drop(self.pipe.take());
+        let _ = self.shell.wait();
+    }
+}
+
+/// Sends a signal by name; panics when there is no such process.
+#[track_caller]
+pub(super) fn signal(name: &str, pid: u32) {
+    let sent = Command::new("sh")
+        .args(["-c", "kill -\"$1\" \"$2\"", "sh", name, &pid.to_string()])
+        .stdin(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    assert!(
+        sent,
+        "SIG{name} could not be sent to the server with pid {pid}; check that it still runs"
+    );
+}
+
+/// A new empty folder for one server.
+pub(super) fn new_folder() -> Result<PathBuf, StartError> {
+    let folder = std::env::temp_dir().join(unique_name("redlatch-server"));
+    fs::create_dir_all(&folder).map_err(|error| {
+        StartError::new(format!(
+            "{}: {error}; make the folder writable or set TMPDIR to one that is",
+            folder.display()
+        ))
+    })?;
+    Ok(folder)
+}
+
+/// Starts a server and waits until it, and no other, answers on its port.
+pub(super) fn start(
+    binary: &ServerBinary,
+    arguments: &[String],
+    folder: &Path,
+    fixed: Option<u16>,
+) -> Result<(u16, Running), StartError> {
+    let mut last = None;
+    for _ in 0..PORT_TRIES {
+        let port = match fixed {
+            Some(port) => port,
+            None => free_port()?,
+        };
+        match launch(binary, arguments, folder, port)? {
+            Ok(running) => return Ok((port, running)),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| StartError::new("no port was tried; report this as a bug")))
+}
+
+fn free_port() -> Result<u16, StartError> {
+    TcpListener::bind(("127.0.0.1", 0))
+        .and_then(|listener| listener.local_addr())
+        .map(|address| address.port())
+        .map_err(|error| {
+            StartError::new(format!(
+                "no free loopback port: {error}; check the network limits"
+            ))
+        })
+}
+
+/// One attempt on one port. The inner error means that the port is taken and another may do.
+fn launch(
+    binary: &ServerBinary,
+    arguments: &[String],
+    folder: &Path,
+    port: u16,
+) -> Result<Result<Running, StartError>, StartError> {
+    let log = folder.join("server.log");
+    let no_log =
+        |error| StartError::new(format!("{}: {error}; make room on the disk", log.display()));
+    let output = File::options()
+        .create(true)
+        .append(true)
+        .open(&log)
+        .map_err(no_log)?;
+    let before = output.metadata().map_err(no_log)?.len();
+    let errors = output.try_clone().map_err(no_log)?;
+    let child = binary
+        .command()
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(output)
+        .stderr(errors)
+        .process_group(0)
+        .spawn()
+        .map_err(|error| {
+            StartError::new(format!(
+                "{} cannot be run: {error}; remove it or set REDLATCH_SERVER to another server",
+                binary.path.display()
+            ))
+        })?;
+    let mut running = Running { child };
+    let direct = Direct::new(port);
+    direct.set_timeout(Duration::from_secs(1));
+    let begun = Instant::now();
+    loop {
+        let owner = owner(&direct, running.pid());
+        if !running.is_alive() {
+            let said = log_since(&log, before);
+            let error = StartError::new(format!(
+                "{} ended while starting on port {port}; its log says:\n{said}",
+                binary.path.display()
+            ));
+            let taken =
+                owner.is_some() || said.to_ascii_lowercase().contains("address already in use");
+            return if taken { Ok(Err(error)) } else { Err(error) };
+        }
+        match owner {
+            Some(pid) if pid == running.pid() => return Ok(Ok(running)),
+            Some(_) => {
+                // Somebody else's server answers; this one will end, or never get the port.
+                return Ok(Err(StartError::new(format!(
+                    "port {port} belongs to another server; free it or choose another port"
+                ))));
+            }
+            None if begun.elapsed() > START_LIMIT => {
+                return Err(StartError::new(format!(
+                    "{} did not answer on port {port} within {START_LIMIT:?}; its log says:\n{}",
+                    binary.path.display(),
+                    log_since(&log, before)
+                )));
+            }
+            None => std::thread::sleep(Duration::from_millis(2)),
+        }
+    }
+}
+
+/// The pid of the server that answers on the port; `None` while none answers.
+///
+/// A server that does not tell, be it for want of a password or because it is a stand-in, counts as `own`.
+fn owner(direct: &Direct, own: u32) -> Option<u32> {
+    match direct.try_cmd(&["PING"]).ok()? {
+        Value::Error(error) if error.starts_with("NOAUTH") => return Some(own),
+        Value::Error(_) => return None,
+        _ => {}
+    }
+    let info = direct.try_cmd(&["INFO", "server"]).ok()?;
+    if info.is_error() {
+        return None;
+    }
+    let text = info.text();
+    match text
+        .lines()
+        .find_map(|line| line.strip_prefix("process_id:"))
+    {
+        Some(pid) => pid.trim().parse().ok(),
+        None => Some(own),
+    }
+}
+
+fn log_since(log: &Path, start: u64) -> String {
+    let bytes = fs::read(log).unwrap_or_default();
+    let fresh = &bytes[usize::try_from(start).unwrap_or(0).min(bytes.len())..];
+    let text = String::from_utf8_lossy(fresh);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(8)..].join("\n")
+}
