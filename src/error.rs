@@ -163,7 +163,8 @@ impl Refusal {
             ("WRONGPASS", Refusal::NotAuthenticated),
             ("MISCONF", Refusal::Other),
         ];
-        const PHRASES: [(&str, Refusal); 4] = [
+        const PHRASES: [(&str, Refusal); 5] = [
+            ("ACL failure in script", Refusal::NoPermission),
             ("command not allowed when used memory", Refusal::OutOfMemory),
             ("can't write against a read only replica", Refusal::ReadOnly),
             ("Not enough good replicas", Refusal::NoReplicas),
@@ -373,6 +374,10 @@ mod tests {
             ("BUSY Valkey is busy running a script.", Some(Refusal::Busy)),
             (
                 "NOPERM this user has no permissions to run the 'evalsha' command",
+                Some(Refusal::NoPermission),
+            ),
+            (
+                "ERR ACL failure in script: User u has no permissions to run the 'pexpire' command script: on @user_script:11.",
                 Some(Refusal::NoPermission),
             ),
             ("MOVED 866 127.0.0.1:7001", Some(Refusal::Cluster)),

@@ -301,6 +301,8 @@ impl Lead<'_> {
         let call = &self.wish.call;
         let exclusive = call.protocol.admission() == Admission::Exclusive;
         let started = Instant::now();
+        // Kept over all tries, so that an unknown outcome is found out by the next one and repaired after the last.
+        let slot = self.name.slot(call);
         let mut leaving = Leaving {
             engine,
             call,
@@ -322,7 +324,7 @@ impl Lead<'_> {
             };
             let left = match here {
                 Some(left) => Some(left),
-                None => match engine.attempt(self.name.slot(call), self.wish).await {
+                None => match engine.attempt(slot.clone(), self.wish).await {
                     Ok(Tried::Granted(grip)) => {
                         leaving.armed = false;
                         grip.announce(exclusive);

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout_at},
+};
 
 use super::{Engine, wakeup::Source};
 use crate::{
@@ -49,17 +52,18 @@ impl Engine {
             }
             let (name, owner) = (slot.call.shown.clone(), slot.call.owner);
             let engine = self.clone();
-            let settling = async move { engine.settle(&slot).await };
-            releasing.push((name, owner, self.runtime.spawn(settling)));
+            let (sender, outcome) = oneshot::channel();
+            self.background.spawn(async move {
+                let _ = sender.send(engine.settle(&slot).await);
+            });
+            releasing.push((name, owner, outcome));
         }
         let mut report = CloseReport::default();
-        for (name, owner, settling) in releasing {
-            let abort = settling.abort_handle();
-            let outcome = match timeout_at(deadline, settling).await {
+        for (name, owner, outcome) in releasing {
+            let outcome = match timeout_at(deadline, outcome).await {
                 Ok(Ok(outcome)) => outcome,
                 Ok(Err(_)) => Err(Error::Closed),
                 Err(_) => {
-                    abort.abort();
                     report.unreleased.push(Unreleased {
                         name,
                         owner,

@@ -573,3 +573,6 @@ impl Tenure {
         u64::try_from(longest.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests;

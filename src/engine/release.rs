@@ -184,11 +184,12 @@ impl Engine {
     /// server could still hold anything.
     pub(crate) async fn settle(self: &Arc<Self>, slot: &SlotRef) -> Result<()> {
         slot.settling.store(false, Ordering::Release);
-        let _gate = slot.gate.clone().lock_owned().await;
         let shown = &slot.call.shown;
         let watchdog = self.settings.watchdog_timeout;
         let mut pause = RETRY_PAUSE;
         loop {
+            // Held for one try only: whoever comes in between tells the server the truth as well as this does.
+            let gate = slot.gate.clone().lock_owned().await;
             let now = Instant::now();
             let doubtful = slot.is_uncertain();
             let Some(rest) = slot.to_settle(now, watchdog) else {
@@ -241,6 +242,7 @@ impl Engine {
                 slot.settled(rest.holds);
                 return Err(describe(shown, fault, true));
             }
+            drop(gate);
             sleep(jitter(pause)).await;
             pause = (pause * 2).min(LONGEST_RETRY_PAUSE);
         }

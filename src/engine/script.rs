@@ -45,7 +45,12 @@ impl fmt::Debug for Script {
 /// Declares a script by its path below `src/scripts`.
 macro_rules! script {
     ($name:literal) => {{
-        const SOURCE: &str = include_str!(concat!("../scripts/", $name, ".lua"));
+        const SOURCE: &str = include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/src/scripts/",
+            $name,
+            ".lua"
+        ));
         $crate::engine::script::Script::new($name, SOURCE, || {
             $crate::engine::transport::fred_transport::sha1(SOURCE)
         })
@@ -153,3 +158,6 @@ fn is_unknown_script(reply: &Result<Reply, Fault>) -> bool {
         })
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,9 @@
 //! The transport that speaks to real servers, over two lanes of fred clients: one for requests, one for messages.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use fred::{
@@ -21,6 +24,8 @@ use crate::config::Settings;
 pub(crate) struct FredTransport {
     commands: Arc<Lane>,
     subscriber: Arc<Lane>,
+    /// How long a link may owe a reply before it is given up.
+    stuck_after: Duration,
     runtime: Handle,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -41,6 +46,7 @@ impl FredTransport {
         Ok(Self {
             commands: Lane::new(Purpose::Commands, config.clone(), pace, Some(first)),
             subscriber: Lane::new(Purpose::Subscriber, config.clone(), pace, None),
+            stuck_after: settings.command_timeout.mul_f64(0.9),
             runtime,
             tasks: Mutex::default(),
         })
@@ -50,13 +56,20 @@ impl FredTransport {
 impl Transport for FredTransport {
     fn send(&self, request: Request, deadline: Instant) -> BoxFuture<Result<Reply, Fault>> {
         let lane = self.commands.clone();
+        let stuck_after = self.stuck_after;
         Box::pin(async move {
             let link = lane.link(deadline).await?;
+            let sent = Instant::now();
             let reply = link
                 .answered(execute(&link.client, request), deadline)
                 .await;
             if matches!(reply, Err(Fault::Unknown { .. })) {
-                lane.suspect();
+                // Replies come in order, so nothing on this link has been answered for that long.
+                if sent.elapsed() >= stuck_after {
+                    link.abandon();
+                } else {
+                    lane.suspect();
+                }
             }
             reply
         })

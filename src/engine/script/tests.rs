@@ -1,0 +1,161 @@
+//! Every script file says in its header what it takes and gives, and the header is true.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use super::*;
+use crate::{
+    engine::protocol::{Ask, Call, Protocol, Rest},
+    lock::{kind::sealed::Sealed, reentrant},
+    owner::Owner,
+};
+
+/// What a header declares: single slots by number, or a pattern with `i` for a list.
+#[derive(Debug, Default)]
+struct Header {
+    keys: BTreeSet<usize>,
+    args: BTreeSet<usize>,
+    open_ended: bool,
+    returns: bool,
+    publishes: bool,
+    interchangeable: bool,
+}
+
+fn header(source: &str) -> Header {
+    let mut header = Header::default();
+    for line in source.lines().take_while(|line| line.starts_with("--")) {
+        let line = line.trim_start_matches("-- ");
+        for (word, slots) in [("KEYS[", &mut header.keys), ("ARGV[", &mut header.args)] {
+            if let Some((slot, _)) = line
+                .strip_prefix(word)
+                .and_then(|rest| rest.split_once(']'))
+            {
+                match slot.parse() {
+                    Ok(number) => {
+                        slots.insert(number);
+                    }
+                    Err(_) => header.open_ended = true,
+                }
+            }
+        }
+        header.returns |= line.starts_with("Returns ");
+        header.publishes |= line.starts_with("Publishes ");
+        header.interchangeable |= line.starts_with("Interchangeable with: ");
+    }
+    header
+}
+
+fn body(source: &str) -> String {
+    source
+        .lines()
+        .filter(|line| !line.starts_with("--"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn all_scripts() -> Vec<&'static Script> {
+    let mut scripts = vec![&RENEW_HASH, &PROBE_TTL, &INSPECT_HASH];
+    scripts.extend(reentrant::SCRIPTS);
+    scripts
+}
+
+#[test]
+fn every_file_is_a_script_and_every_script_a_file() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/scripts");
+    let mut files = BTreeSet::new();
+    for kind in fs::read_dir(&root).expect("the folder is there") {
+        let kind = kind.expect("readable").path();
+        for file in fs::read_dir(&kind).expect("a folder") {
+            let file = file.expect("readable").path();
+            let name = file.strip_prefix(&root).expect("below the root");
+            files.insert(name.with_extension("").to_string_lossy().into_owned());
+        }
+    }
+    let names: BTreeSet<_> = all_scripts()
+        .iter()
+        .map(|script| script.name.to_owned())
+        .collect();
+    assert_eq!(files, names);
+}
+
+#[test]
+fn headers_keep_their_contract() {
+    for script in all_scripts() {
+        let (name, header, body) = (script.name, header(script.source), body(script.source));
+        assert!(
+            header.interchangeable,
+            "{name} does not say what it is interchangeable with"
+        );
+        assert!(header.returns, "{name} does not say what it returns");
+        assert!(header.publishes, "{name} does not say what it publishes");
+        assert!(body.lines().count() <= 40, "{name} is long");
+        for (word, declared) in [("KEYS[", &header.keys), ("ARGV[", &header.args)] {
+            let used: BTreeSet<usize> = body
+                .split(word)
+                .skip(1)
+                .filter_map(|rest| rest.split_once(']')?.0.parse().ok())
+                .collect();
+            if !header.open_ended {
+                assert_eq!(used, *declared, "{name}: {word}");
+            }
+            assert!(
+                declared.iter().copied().eq(1..=declared.len()),
+                "{name}: {word} has a gap"
+            );
+        }
+        assert!(
+            !body.contains(".."),
+            "{name} builds a name, which a cluster cannot route"
+        );
+    }
+}
+
+#[test]
+fn commands_fit_their_headers() {
+    let owner = Owner::explicit(1).expect("small");
+    let protocol = reentrant::Reentrant::protocol();
+    let call = Call {
+        name: Bytes::from_static(b"n"),
+        shown: "n".into(),
+        field: protocol.field("u", owner).into(),
+        owner,
+        protocol,
+        publish: "PUBLISH",
+    };
+    let ask = Ask {
+        holds: 1,
+        ttl_ms: 1,
+        wait_ms: None,
+    };
+    let rest = Rest {
+        holds: 0,
+        ttl_ms: 1,
+    };
+    let commands = [
+        protocol.acquire(&call, &ask),
+        protocol.release(&call, &rest),
+        protocol.force_release(&call),
+    ];
+    for command in commands {
+        let header = header(command.script.source);
+        assert_eq!(
+            command.keys.len(),
+            header.keys.len(),
+            "{:?}",
+            command.script
+        );
+        assert_eq!(
+            command.args.len(),
+            header.args.len(),
+            "{:?}",
+            command.script
+        );
+    }
+}
+
+#[test]
+fn a_script_is_known_by_its_sha1() {
+    let sha = RENEW_HASH.sha();
+    assert_eq!(sha.len(), 40);
+    assert!(sha.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    assert_ne!(sha, PROBE_TTL.sha());
+}

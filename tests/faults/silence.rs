@@ -1,0 +1,139 @@
+//! Processes and servers that stop: frozen holders, killed holders, frozen servers.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::{Child, Command, Stdio},
+    time::Instant,
+};
+
+use redlatch::LossCause;
+use redlatch_support::{Server, eventually_async};
+
+use crate::kit::{Rig, Through, close, connect, ms, secs};
+
+/// Set for the process that this test binary starts as a holder of a lock: the server's address.
+const HOLDER: &str = "REDLATCH_TEST_HOLDER";
+
+/// Not a test of its own: what the holder process runs.
+#[tokio::test]
+async fn holder_process() {
+    let Ok(url) = std::env::var(HOLDER) else {
+        return;
+    };
+    let client = connect(&url, |builder| builder.watchdog_timeout(ms(1_500))).await;
+    let guard = client.lock("held-elsewhere").lock().await.expect("free");
+    println!("\nholding");
+    let mut line = String::new();
+    // Blocks the test's only thread, as a stopped process is blocked: nothing is renewed by this thread meanwhile.
+    std::io::stdin().read_line(&mut line).expect("a word");
+    let scripts = client.stats();
+    let lost = guard.is_lost();
+    let sent = client.stats() != scripts;
+    let unlocked = guard.unlock().await.map_err(|error| error.is_lost());
+    println!("\nlost {lost} sent {sent} unlocked {unlocked:?}");
+}
+
+struct Holder(Child);
+
+impl Holder {
+    fn start(server: &Server) -> Self {
+        let child = Command::new(std::env::current_exe().expect("this binary"))
+            .args(["--exact", "silence::holder_process", "--nocapture"])
+            .env(HOLDER, server.url())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        let mut holder = Self(child);
+        holder.read_until("holding");
+        holder
+    }
+
+    fn read_until(&mut self, word: &str) -> String {
+        let stdout = self.0.stdout.as_mut().expect("piped");
+        let mut reader = BufReader::with_capacity(1, stdout);
+        let mut line = String::new();
+        while reader.read_line(&mut line).expect("readable") > 0 {
+            if line.starts_with(word) {
+                return line;
+            }
+            line.clear();
+        }
+        panic!("the holder ended without saying {word}");
+    }
+
+    fn signal(&self, signal: &str) {
+        let status = Command::new("kill")
+            .args([signal, &self.0.id().to_string()])
+            .status();
+        assert!(status.expect("kill runs").success());
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_holder_stopped_beyond_its_time_knows_before_anything_is_sent() {
+    let server = Server::start();
+    let mut holder = Holder::start(&server);
+    let client = connect(&server.url(), |builder| builder).await;
+    holder.signal("-STOP");
+    let guard = client.lock("held-elsewhere").lock().wait(secs(10)).await;
+    let guard = guard.expect("its time to live is over");
+    holder.signal("-CONT");
+    let stdin = holder.0.stdin.as_mut().expect("piped");
+    stdin.write_all(b"go\n").expect("written");
+    let line = holder.read_until("lost");
+    assert_eq!(line.trim(), "lost true sent false unlocked Err(true)");
+    assert_eq!(server.direct().hgetall("held-elsewhere").len(), 1);
+    guard
+        .unlock()
+        .await
+        .expect("the new holder's lock is untouched");
+    close(client).await;
+}
+
+#[tokio::test]
+async fn a_killed_holder_keeps_others_out_for_its_time_to_live_only() {
+    let server = Server::start();
+    let holder = Holder::start(&server);
+    let client = connect(&server.url(), |builder| builder).await;
+    let waiting = crate::kit::Waiting::start(&client, "held-elsewhere", secs(10));
+    eventually_async("it waits", secs(5), async || client.stats().waits == 1).await;
+    holder.signal("-KILL");
+    let killed = Instant::now();
+    let (guard, granted) = waiting.granted().await;
+    assert!(granted - killed < ms(1_800), "{:?}", granted - killed);
+    guard.unlock().await.expect("held");
+    close(client).await;
+}
+
+#[tokio::test]
+async fn a_server_frozen_beyond_the_watchdog_is_told_on_time_and_grants_once() {
+    let watchdog = ms(1_500);
+    let rig = Rig::with(Through::Waiter, |builder| {
+        builder
+            .watchdog_timeout(watchdog)
+            .command_timeout(ms(400))
+            .connect_timeout(ms(400))
+    })
+    .await;
+    let (guard, waiting) = rig.contended("frozen").await;
+    rig.server.freeze();
+    assert_eq!(guard.lost().await, LossCause::Unreachable);
+    let deadline = guard.valid_until();
+    assert!(Instant::now() >= deadline && Instant::now() < deadline + ms(300));
+    rig.server.thaw();
+    let (second, _) = waiting.granted().await;
+    assert!(guard.is_lost());
+    assert_eq!(rig.direct().hgetall("frozen").len(), 1);
+    assert!(guard.unlock().await.expect_err("lost").is_lost());
+    assert_eq!(rig.direct().hgetall("frozen")[&second.owner_id()], "1");
+    second.unlock().await.expect("held");
+    rig.end().await;
+}
