@@ -109,9 +109,10 @@ impl Client {
         let shown: Arc<str> = name.into();
         let name = self.engine.settings.map_name(&shown)?;
         let channel = Bytes::from(naming::lock_channel(&name));
+        let name = Bytes::from(name);
         let command = Command {
             script: &INSPECT_HASH,
-            keys: vec![Bytes::from(name)],
+            keys: vec![name.clone()],
             args: Vec::new(),
         };
         let subcommand = Bytes::from_static(b"NUMSUB");
@@ -120,9 +121,11 @@ impl Client {
             self.engine.read(&shown, &command),
             self.engine.query(&shown, "PUBSUB", &numsub),
         )?;
-        Inspection::decode(&fields, &waiters).ok_or_else(|| Error::UnexpectedReply {
-            name: shown,
-            reply: format!("{fields:?} {waiters:?}"),
+        Inspection::decode(&fields, &waiters, self.engine.waiting_here(&name)).ok_or_else(|| {
+            Error::UnexpectedReply {
+                name: shown,
+                reply: format!("{fields:?} {waiters:?}"),
+            }
         })
     }
 

@@ -14,6 +14,8 @@ pub struct Inspection {
     pub ttl: Option<Duration>,
     /// Clients subscribed to its channel: those with somebody waiting. One for each client, however many wait in it.
     pub waiting_clients: u64,
+    /// How many wait in this client.
+    pub waiting_here: usize,
 }
 
 /// One holder of a lock.
@@ -34,7 +36,7 @@ impl Inspection {
     }
 
     /// Reads the reply of `inspect/hash.lua` and of `PUBSUB NUMSUB`. Fields that are no counts are passed over.
-    pub(crate) fn decode(fields: &Reply, waiters: &Reply) -> Option<Self> {
+    pub(crate) fn decode(fields: &Reply, waiters: &Reply, waiting_here: usize) -> Option<Self> {
         let Reply::Array(items) = fields else {
             return None;
         };
@@ -59,6 +61,7 @@ impl Inspection {
             holders,
             ttl: u64::try_from(ttl.as_int()?).ok().map(Duration::from_millis),
             waiting_clients,
+            waiting_here,
         })
     }
 }
@@ -75,7 +78,7 @@ mod tests {
     fn replies_are_read_and_odd_ones_refused() {
         let fields = Reply::Array(vec![Reply::Int(900), text("u:1"), text("2")]);
         let waiters = Reply::Array(vec![text("channel"), Reply::Int(3)]);
-        let seen = Inspection::decode(&fields, &waiters).expect("well formed");
+        let seen = Inspection::decode(&fields, &waiters, 0).expect("well formed");
         assert!(seen.is_locked());
         assert_eq!(
             seen.holders,
@@ -88,12 +91,12 @@ mod tests {
         assert_eq!(seen.waiting_clients, 3);
 
         let free = Reply::Array(vec![Reply::Int(-2)]);
-        let seen = Inspection::decode(&free, &waiters).expect("well formed");
+        let seen = Inspection::decode(&free, &waiters, 0).expect("well formed");
         assert!(!seen.is_locked());
         assert_eq!(seen.ttl, None);
 
-        assert!(Inspection::decode(&Reply::Nil, &waiters).is_none());
-        assert!(Inspection::decode(&Reply::Array(vec![]), &waiters).is_none());
-        assert!(Inspection::decode(&free, &Reply::Int(1)).is_none());
+        assert!(Inspection::decode(&Reply::Nil, &waiters, 0).is_none());
+        assert!(Inspection::decode(&Reply::Array(vec![]), &waiters, 0).is_none());
+        assert!(Inspection::decode(&free, &Reply::Int(1), 0).is_none());
     }
 }

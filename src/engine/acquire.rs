@@ -57,6 +57,20 @@ pub(crate) struct Wish {
     pub(crate) loose: bool,
 }
 
+/// Where a caller stands when its time is up: whether it waited for the lock, or for the server.
+#[derive(Debug)]
+enum Standing {
+    /// The lock is busy, as far as anybody knows.
+    Waiting,
+    /// No answer has come yet.
+    Asking { since: Instant },
+    /// The last try failed.
+    Failing(Fault),
+}
+
+/// Shorter silences are no news.
+const SILENCE: Duration = Duration::from_millis(100);
+
 /// What came of one try.
 enum Tried {
     Granted(Grip),
@@ -75,9 +89,8 @@ impl Engine {
     /// Acquires, or answers `None` when the lock stayed busy for as long as the caller would wait.
     pub(crate) async fn acquire(self: &Arc<Self>, wish: Wish) -> Result<Option<Grip>> {
         self.check_open()?;
-        // The last thing that went wrong, for a caller whose time is up while the server is silent.
-        let trouble = Mutex::new(None);
-        let contending = self.contend(&wish, &trouble);
+        let standing = Mutex::new(Standing::Waiting);
+        let contending = self.contend(&wish, &standing);
         let Patience::Until(deadline) = wish.patience else {
             return contending.await;
         };
@@ -85,8 +98,10 @@ impl Engine {
             Ok(outcome) => outcome,
             Err(_) => {
                 self.counters.waits_abandoned.one();
-                let trouble = trouble.into_inner().unwrap_or_else(PoisonError::into_inner);
-                match trouble {
+                let standing = standing
+                    .into_inner()
+                    .unwrap_or_else(PoisonError::into_inner);
+                match self.silence(standing) {
                     Some(fault) => Err(describe(&wish.call.shown, fault, false)),
                     None => Ok(None),
                 }
@@ -94,10 +109,24 @@ impl Engine {
         }
     }
 
+    /// The fault to report to a caller whose time is up, where it was the server that kept it waiting.
+    fn silence(&self, standing: Standing) -> Option<Fault> {
+        match standing {
+            Standing::Waiting => None,
+            Standing::Failing(fault) => Some(fault),
+            Standing::Asking { since } => {
+                let silent = since.elapsed() >= SILENCE && self.last_answer() < since;
+                silent.then(|| Fault::NotSent {
+                    reason: format!("no answer for {:?}", since.elapsed()),
+                })
+            }
+        }
+    }
+
     async fn contend(
         self: &Arc<Self>,
         wish: &Wish,
-        trouble: &Mutex<Option<Fault>>,
+        standing: &Mutex<Standing>,
     ) -> Result<Option<Grip>> {
         let call = &wish.call;
         let name = NameRef::get(self, &call.name);
@@ -107,12 +136,14 @@ impl Engine {
                 && let Some(slot) = name.find(&call.field)
                 && slot.live(Instant::now()) > 0
             {
+                let repair = Repair(slot.clone());
                 match self.attempt(slot, wish).await {
                     Ok(Tried::Granted(grip)) => return Ok(Some(grip)),
                     // Lost meanwhile, or in doubt: stand in line as everybody.
                     Ok(Tried::Busy { .. }) | Err(Failure::Passing(_)) => {}
                     Err(Failure::Final(error)) => return Err(error),
                 }
+                drop(repair);
             }
             let ticket = if call.protocol.admission() == Admission::Each {
                 None
@@ -132,7 +163,7 @@ impl Engine {
                 name: &name,
                 ticket,
                 own: None,
-                trouble,
+                standing,
             };
             return lead.run().await;
         }
@@ -141,8 +172,12 @@ impl Engine {
     /// One try. If the caller leaves in the middle, the try finishes and gives back what it got.
     async fn attempt(self: &Arc<Self>, slot: SlotRef, wish: &Wish) -> Result<Tried, Failure> {
         let gate = slot.gate.clone().lock_owned().await;
-        let trying = try_once(self.clone(), slot, wish.clone(), gate);
-        Detached::new(&self.background, trying, |outcome| {
+        let (engine, wish) = (self.clone(), wish.clone());
+        let trying = async move {
+            let outcome = try_once(&engine, slot.clone(), &wish, gate).await;
+            (slot, outcome)
+        };
+        let (_, outcome) = Detached::new(&self.background, trying, |(slot, outcome)| {
             if let Ok(Tried::Granted(grip)) = outcome {
                 let engine = grip.engine().clone();
                 engine.counters.orphans_released.one();
@@ -151,18 +186,23 @@ impl Engine {
                     owner: grip.call().owner,
                 });
             }
+            slot.repair();
         })
-        .await
+        .await;
+        outcome
     }
 }
 
 /// Sends one acquire and books what comes back.
 async fn try_once(
-    engine: Arc<Engine>,
+    engine: &Arc<Engine>,
     slot: SlotRef,
-    wish: Wish,
+    wish: &Wish,
     gate: OwnedMutexGuard<()>,
 ) -> Result<Tried, Failure> {
+    // Closing waits for this, so that it finds whatever is granted here.
+    let _under_way = engine.background.enter();
+    engine.check_open().map_err(Failure::Final)?;
     let settings = &engine.settings;
     let call = &wish.call;
     let sent = Instant::now();
@@ -184,7 +224,7 @@ async fn try_once(
     let reply = engine.run(command, sent + settings.command_timeout).await;
     let reply = match reply {
         Ok(reply) => reply,
-        Err(fault) => return Err(failed(&engine, &slot, &begun, fault)),
+        Err(fault) => return Err(failed(engine, &slot, &begun, fault)),
     };
     match call.protocol.decode(&reply) {
         Some(Attempt::Granted { holds, token }) => {
@@ -207,6 +247,7 @@ async fn try_once(
                 });
             }
             drop(gate);
+            engine.check_open().map_err(Failure::Final)?;
             if grip.hold().loss(Instant::now()).is_some() {
                 // The answer took longer than the lease. Dropping the grip gives back whatever is left.
                 return Ok(Tried::Busy {
@@ -261,6 +302,15 @@ fn failed(engine: &Engine, slot: &SlotRef, begun: &super::hold::Begun, fault: Fa
     }
 }
 
+/// Finds out about what is still in doubt when a caller stops trying.
+struct Repair(SlotRef);
+
+impl Drop for Repair {
+    fn drop(&mut self) {
+        self.0.repair();
+    }
+}
+
 /// Takes back what a waiter left on the server, unless it got the lock.
 struct Leaving<'a> {
     engine: &'a Arc<Engine>,
@@ -292,7 +342,7 @@ struct Lead<'a> {
     ticket: Option<Ticket>,
     /// A subscription of its own, where there is no line to share one.
     own: Option<Subscription>,
-    trouble: &'a Mutex<Option<Fault>>,
+    standing: &'a Mutex<Standing>,
 }
 
 impl Lead<'_> {
@@ -302,7 +352,8 @@ impl Lead<'_> {
         let exclusive = call.protocol.admission() == Admission::Exclusive;
         let started = Instant::now();
         // Kept over all tries, so that an unknown outcome is found out by the next one and repaired after the last.
-        let slot = self.name.slot(call);
+        let repair = Repair(self.name.slot(call));
+        let slot = &repair.0;
         let mut leaving = Leaving {
             engine,
             call,
@@ -324,21 +375,21 @@ impl Lead<'_> {
             };
             let left = match here {
                 Some(left) => Some(left),
-                None => match engine.attempt(slot.clone(), self.wish).await {
+                None => match self.ask(slot).await {
                     Ok(Tried::Granted(grip)) => {
                         leaving.armed = false;
                         grip.announce(exclusive);
                         return Ok(Some(grip));
                     }
                     Ok(Tried::Busy { left }) => {
-                        self.note_trouble(None);
+                        self.note(Standing::Waiting);
                         pause = RETRY_PAUSE;
                         left
                     }
                     Err(Failure::Final(error)) => return Err(error),
                     Err(Failure::Passing(fault)) => {
                         self.give_up_when_hopeless(&fault, started)?;
-                        self.note_trouble(Some(fault));
+                        self.note(Standing::Failing(fault));
                         sleep(jitter(pause)).await;
                         pause = (pause * 2).min(LONGEST_RETRY_PAUSE);
                         continue;
@@ -376,6 +427,11 @@ impl Lead<'_> {
                 }
             }
         }
+    }
+
+    async fn ask(&self, slot: &SlotRef) -> Result<Tried, Failure> {
+        self.note_asking();
+        self.engine.attempt(slot.clone(), self.wish).await
     }
 
     /// How long an owner of this process holds the lock yet, when that is beyond doubt and its end will be heard of.
@@ -433,8 +489,18 @@ impl Lead<'_> {
         }
     }
 
-    fn note_trouble(&self, fault: Option<Fault>) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    fn note(&self, standing: Standing) {
+        *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = standing;
+    }
+
+    /// Notes that an answer is waited for, unless the try before has failed.
+    fn note_asking(&self) {
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*standing, Standing::Waiting) {
+            *standing = Standing::Asking {
+                since: Instant::now(),
+            };
+        }
     }
 
     /// An error when there is no point in another try: the server has been silent for too long for a caller who set no

@@ -41,6 +41,9 @@ impl Engine {
         let deadline = Instant::now() + limit;
         self.closed.store(true, Ordering::Release);
         self.wakeups.wake_all(Source::Closed);
+        self.renewal.hurry();
+        // What is being acquired at this moment is found below, or finds the client closed.
+        let _ = timeout_at(deadline, self.background.idle()).await;
         let mut releasing = Vec::new();
         for slot in self.registry.held(self) {
             let losses = slot.take_all(LossCause::Closed);

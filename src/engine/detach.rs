@@ -29,8 +29,8 @@ struct Running {
     idle: Notify,
 }
 
-/// One thing that goes on. Counts down however it ends, also when its runtime drops it.
-struct One(Arc<Running>);
+/// One thing that goes on, counted until it is dropped. Counts down however it ends, also when its runtime drops it.
+pub(crate) struct One(Arc<Running>);
 
 impl One {
     fn new(running: &Arc<Running>) -> Self {
@@ -55,10 +55,15 @@ impl Background {
         }
     }
 
+    /// Counts something that goes on in a caller.
+    pub(crate) fn enter(&self) -> One {
+        One::new(&self.running)
+    }
+
     /// Runs `future` to its end on the client's runtime. Callable from any thread, never blocks, never panics; when
     /// the runtime is gone the future is dropped.
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
-        let one = One::new(&self.running);
+        let one = self.enter();
         self.runtime.spawn(async move {
             let _one = one;
             future.await;

@@ -23,7 +23,7 @@ use self::{
     detach::Background,
     hold::{Hold, Lease, Loss},
     poll::Poll,
-    registry::{Registry, SlotRef},
+    registry::{NameRef, Registry, SlotRef},
     renewal::Renewal,
     script::{Command, Scripts},
     transport::{Fault, Reply, Request, Signal, Transport},
@@ -128,7 +128,7 @@ impl Engine {
             Signal::CommandsUp => {
                 self.connects.fetch_add(1, Ordering::AcqRel);
                 self.counters.connects.one();
-                self.renewal.reconnected();
+                self.renewal.hurry();
                 self.poll.now();
                 self.events.tell(|| Event::Connected);
             }
@@ -264,6 +264,11 @@ impl Engine {
     fn forget_hold(&self, hold: &Hold) {
         self.renewal
             .untrack(hold, matches!(hold.lease, Lease::Fixed(_)));
+    }
+
+    /// How many wait for a name in this process; its holder does not count.
+    pub(crate) fn waiting_here(self: &Arc<Self>, name: &Bytes) -> usize {
+        NameRef::get(self, name).contenders()
     }
 
     /// Figures for tests and for closing: what is still in any table.

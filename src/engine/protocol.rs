@@ -100,7 +100,6 @@ pub(crate) enum Admission {
     #[cfg_attr(not(test), expect(dead_code, reason = "read locks"))]
     Shared,
     /// Everybody asks for itself, since the server keeps the order.
-    #[cfg_attr(not(test), expect(dead_code, reason = "fair locks"))]
     Each,
 }
 
@@ -143,7 +142,6 @@ pub(crate) struct Ask {
     pub(crate) holds: u32,
     pub(crate) ttl_ms: u64,
     /// How long the caller will wait for the lock, if it said so.
-    #[cfg_attr(not(test), expect(dead_code, reason = "fair locks"))]
     pub(crate) wait_ms: Option<u64>,
 }
 

@@ -158,7 +158,7 @@ impl NameRef {
         })
     }
 
-    /// Contenders of this process, the head included.
+    /// How many stand in line in this process, the head included.
     pub(crate) fn contenders(&self) -> usize {
         self.name.inner().queue.len()
     }
@@ -212,6 +212,13 @@ impl SlotRef {
         &self.name.engine
     }
 
+    /// Finds out in the background what the server holds, if that is in doubt and nobody does so yet.
+    pub(crate) fn repair(&self) {
+        if self.slot.is_uncertain() && !self.slot.settling.swap(true, Ordering::AcqRel) {
+            self.name.engine.settle_in_background(self.clone());
+        }
+    }
+
     /// Tells the line of this process that the slot's owner was granted the lock.
     pub(crate) fn announce_grant(&self, exclusive: bool) {
         self.name
@@ -252,15 +259,11 @@ impl Drop for SlotRef {
         if self.slot.users.fetch_sub(1, Ordering::AcqRel) != 1 {
             return;
         }
-        if self.slot.is_uncertain() && !self.slot.settling.swap(true, Ordering::AcqRel) {
-            // Nobody else will find out what the server holds. Once only, should the runtime be gone.
+        // Nobody else will find out what the server holds. Once only, should the runtime be gone.
+        if self.slot.is_uncertain() && !self.slot.settling.load(Ordering::Acquire) {
+            let again = Self::new(&self.name.engine, &self.name.name, &self.slot);
             drop(inner);
-            let slot = self.slot.clone();
-            let again = {
-                let _inner = self.name.name.inner();
-                Self::new(&self.name.engine, &self.name.name, &slot)
-            };
-            self.name.engine.settle_in_background(again);
+            again.repair();
         } else if self.slot.is_idle() {
             inner.slots.retain(|slot| !Arc::ptr_eq(slot, &self.slot));
         }

@@ -73,8 +73,8 @@ impl Renewal {
         self.held.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// A connection came back.
-    pub(crate) fn reconnected(&self) {
+    /// A connection came back, or the client closes: no pause before the next try.
+    pub(crate) fn hurry(&self) {
         self.again.notify_waiters();
         self.work.notify_one();
     }
@@ -205,6 +205,9 @@ impl Chunk {
             let again = engine.renewal.again.notified();
             tokio::pin!(again);
             again.as_mut().enable();
+            if engine.check_open().is_err() {
+                return;
+            }
             let sent = Instant::now();
             let asked = self.ask(sent);
             let Some((first, ..)) = asked.first() else {

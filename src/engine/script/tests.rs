@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use super::*;
 use crate::{
-    engine::protocol::{Ask, Call, Protocol, Rest},
+    engine::protocol::{Ask, Call, Rest},
     lock::{kind::sealed::Sealed, reentrant},
     owner::Owner,
 };

@@ -206,7 +206,12 @@ impl Lane {
     /// Hands the link out until it is over; says why it ended.
     async fn serve(&self, link: &Link, sink: &SignalSink) -> String {
         if self.purpose == Purpose::Commands {
-            self.lock_predecessors().extend(link.identity.clone());
+            match link.identity.clone() {
+                Some(identity) => self.lock_predecessors().push(identity),
+                None => sink(Signal::NotFenced {
+                    reason: "the server does not say which connection this is".to_owned(),
+                }),
+            }
         }
         if !self.enter(Stage::Open(link.clone())) {
             return "closed".to_owned();

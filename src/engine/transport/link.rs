@@ -11,7 +11,10 @@
 //! is to have the server end its predecessor (`CLIENT KILL` by id *and* address, so that a restarted server, whose
 //! ids begin anew, never loses an innocent connection). Only then is the link handed to callers.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use fred::{
@@ -73,14 +76,18 @@ impl LinkOwner {
         let (ended, over) = watch::channel(false);
         let ended = Arc::new(ended);
         let running = client.connect();
+        let failure = Arc::new(OnceLock::new());
         let task = tokio::spawn({
             let ended = ended.clone();
             let mut over = over.clone();
+            let failure = failure.clone();
             async move {
                 let router = running;
                 let abort = router.abort_handle();
                 tokio::select! {
-                    _ = router => {}
+                    outcome = router => if let Ok(Err(error)) = outcome {
+                        let _ = failure.set(fault(&error));
+                    },
                     _ = over.wait_for(|over| *over) => abort.abort(),
                 }
                 ended.send_replace(true);
@@ -104,7 +111,9 @@ impl LinkOwner {
                 Ok(Err(error)) => Err(fault(&error)),
                 Err(_) => Err(not_sent("connecting took too long")),
             },
-            () = link.until_over() => Err(not_sent("the connection was refused or closed at once")),
+            () = link.until_over() => {
+                Err(failure.get().cloned().unwrap_or_else(|| not_sent("the connection was closed at once")))
+            }
         };
         connected?;
         link.identity = match link.query("CLIENT", &["INFO"], deadline).await {
