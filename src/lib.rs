@@ -56,3 +56,8 @@ pub use crate::{
     owner::Owner,
     stats::Stats,
 };
+
+/// The examples of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -115,11 +115,16 @@ pub(crate) async fn run(engine: Weak<Engine>) {
         return;
     };
     let mut tick = Instant::now() + period;
+    // Connections there had been by the last round: everything held is asked about after another.
     let mut connects = 0;
     loop {
         if renewal.held() == 0 {
             renewal.work.notified().await;
             tick = Instant::now() + period;
+            let Some(engine) = engine.upgrade() else {
+                return;
+            };
+            connects = engine.connects();
         }
         let next = renewal
             .first_deadline()

@@ -5,7 +5,7 @@ use std::time::Instant;
 use redlatch::{Error, Event, LossCause};
 use redlatch_support::{Action, Rule, eventually_async};
 
-use crate::kit::{Rig, Through, event, ms, secs};
+use crate::kit::{Rig, Through, event, ms, secs, within};
 
 #[tokio::test]
 async fn b1_a_release_while_the_subscription_is_down_is_noticed() {
@@ -17,7 +17,7 @@ async fn b1_a_release_while_the_subscription_is_down_is_noticed() {
     guard.unlock().await.expect("held");
     let released = Instant::now();
     let (guard, granted) = waiting.granted().await;
-    assert!(granted - released < secs(1), "{:?}", granted - released);
+    within("B1, wake-up", granted - released, secs(1));
     guard.unlock().await.expect("held");
     rig.end().await;
 }
@@ -32,7 +32,7 @@ async fn b2_a_dropped_message_costs_two_seconds_at_most() {
     let released = Instant::now();
     let (guard, granted) = waiting.granted().await;
     assert_eq!(dropped.hits(), 1);
-    assert!(granted - released < secs(2), "{:?}", granted - released);
+    within("B2, wake-up", granted - released, secs(2));
     assert_eq!(rig.waiter.stats().wakeups_by_poll, 1);
     event(&mut events, secs(1), |event| {
         matches!(event, Event::WakeUpMissed { .. })
@@ -49,9 +49,9 @@ async fn b3_a_flush_lets_the_waiter_in_and_tells_the_holder() {
     rig.direct().flushall();
     let flushed = Instant::now();
     let (second, granted) = waiting.granted().await;
-    assert!(granted - flushed < secs(2), "{:?}", granted - flushed);
+    within("B3, grant after the flush", granted - flushed, secs(2));
     let cause = guard.lost().await;
-    assert!(flushed.elapsed() < ms(1_500), "{:?}", flushed.elapsed());
+    within("B3, holder told", flushed.elapsed(), ms(1_500));
     assert!(
         matches!(cause, LossCause::TakenOver | LossCause::Vanished),
         "{cause}"
@@ -77,13 +77,9 @@ async fn b4_a_restart_without_data_lets_the_waiter_in_and_tells_the_holder() {
     rig.server.restart();
     let back = Instant::now();
     let (second, granted) = waiting.granted().await;
-    assert!(granted - back < secs(2), "{:?}", granted - back);
+    within("B4, grant after the restart", granted - back, secs(2));
     guard.lost().await;
-    assert!(
-        back.elapsed() < secs(3),
-        "told {:?} after the server was back",
-        back.elapsed()
-    );
+    within("B4, holder told after the restart", back.elapsed(), secs(3));
     drop(guard);
     second.unlock().await.expect("held");
     rig.end().await;
@@ -97,14 +93,18 @@ async fn b5_every_way_to_lose_a_lock_is_told() {
     })
     .await;
     let direct = rig.direct();
-    let within = watchdog / 3 + ms(300);
+    let limit = watchdog / 3 + ms(300);
     let told = async |what: &str, name: &str, expected: &[LossCause], fault: &dyn Fn()| {
         let mut events = rig.holder.events();
         let guard = rig.holder.lock(name).lock().await.expect("free");
         fault();
         let begun = Instant::now();
         let cause = guard.lost().await;
-        assert!(begun.elapsed() < within, "{what}: {:?}", begun.elapsed());
+        within(
+            &format!("B5, told that it was {what}"),
+            begun.elapsed(),
+            limit,
+        );
         assert!(expected.contains(&cause), "{what}: {cause}");
         let lost = |event: &Event| matches!(event, Event::Lost { .. });
         event(&mut events, secs(1), lost).await;
@@ -176,7 +176,11 @@ async fn b6_a_lost_reply_to_a_release_costs_one_command_timeout() {
                 .unlock()
                 .await
                 .expect("the release is found to have worked");
-            assert!(begun.elapsed() < ms(1_500), "{:?}", begun.elapsed());
+            within(
+                "B6, unlock with a command timeout of 1 s",
+                begun.elapsed(),
+                ms(1_500),
+            );
             assert_eq!(rule.hits(), 1);
             let counts = rig.direct().hgetall("b6");
             assert_eq!(counts.get(&owner).map(String::as_str), left);
@@ -234,7 +238,7 @@ async fn b8_a_stalled_server_costs_neither_the_wait_nor_an_orphan() {
     guard.unlock().await.expect("held");
     let released = Instant::now();
     let (guard, granted) = waiting.granted().await;
-    assert!(granted - released < secs(2), "{:?}", granted - released);
+    within("B8, grant after the release", granted - released, secs(2));
     guard.unlock().await.expect("held");
     rig.end().await;
 }

@@ -142,6 +142,12 @@ pub(crate) fn counts(direct: &Direct, name: &str) -> Vec<String> {
     }
 }
 
+/// Prints a measured figure, and checks it.
+pub(crate) fn within(what: &str, took: Duration, limit: Duration) {
+    println!("{what}: {took:?} (limit {limit:?})");
+    assert!(took < limit, "{what}: {took:?} is not within {limit:?}");
+}
+
 /// Waits for an event that `wanted` accepts.
 pub(crate) async fn event(
     events: &mut Events,

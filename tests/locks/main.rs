@@ -2,3 +2,7 @@
 
 mod basics;
 mod common;
+mod owners;
+mod settings;
+mod waiting;
+mod watchdog;

@@ -1,0 +1,76 @@
+//! What the public types are to threads, and what errors say.
+
+use std::{error::Error as StdError, fmt::Debug};
+
+use redlatch::{
+    Acquire, Client, ClientBuilder, CloseReport, Error, Event, Events, HoldState, Inspection, Lock,
+    LockGuard, LossCause, Owner, RawLock, Refusal, Stats,
+};
+
+fn is_send_sync_static<T: Send + Sync + 'static>() {}
+fn is_debug<T: Debug>() {}
+fn is_clone<T: Clone>() {}
+fn is_unpin<T: Unpin>() {}
+fn is_send<T: Send>(_: &T) {}
+
+#[test]
+fn types_go_between_threads() {
+    is_send_sync_static::<Client>();
+    is_send_sync_static::<ClientBuilder>();
+    is_send_sync_static::<Lock>();
+    is_send_sync_static::<RawLock>();
+    is_send_sync_static::<LockGuard>();
+    is_send_sync_static::<Acquire>();
+    is_send_sync_static::<Error>();
+    is_send_sync_static::<Event>();
+    is_send_sync_static::<Inspection>();
+    is_send_sync_static::<CloseReport>();
+    is_send_sync_static::<(HoldState, LossCause, Owner, Refusal, Stats)>();
+    is_unpin::<LockGuard>();
+    is_unpin::<Events>();
+    is_clone::<(Client, Lock, RawLock, Error, Event)>();
+    is_debug::<(Client, Lock, RawLock, LockGuard, Events)>();
+}
+
+#[test]
+fn futures_are_send() {
+    fn of(client: &Client, lock: &Lock, raw: &RawLock) {
+        is_send(&lock.lock().into_future());
+        is_send(&lock.try_lock());
+        is_send(&raw.lock());
+        is_send(&raw.unlock());
+        is_send(&raw.force_unlock());
+        is_send(&raw.hold_count());
+        is_send(&client.inspect("x"));
+        is_send(&client.close(std::time::Duration::ZERO));
+        is_send(&Client::connect("redis://localhost"));
+    }
+    fn guard(guard: LockGuard) {
+        is_send(&guard.lost());
+        is_send(&guard.run(async {}));
+        is_send(&guard.unlock());
+    }
+    let _ = (of, guard);
+}
+
+#[tokio::test]
+async fn errors_are_errors_with_their_cause() {
+    fn is_error<T: StdError + Send + Sync + 'static>() {}
+    is_error::<Error>();
+    let error = Client::connect("gopher://x").await.expect_err("not redis");
+    assert!(matches!(error, Error::InvalidArgument { field: "url", .. }));
+    let text = error.to_string();
+    assert!(text.starts_with("invalid url: "), "{text}");
+    assert!(!text.ends_with('.'));
+    let error = Client::builder()
+        .connect()
+        .await
+        .expect_err("nowhere to go");
+    assert!(error.to_string().contains("url"), "{error}");
+    if !cfg!(feature = "tls-rustls") {
+        let error = Client::connect("rediss://localhost")
+            .await
+            .expect_err("no tls");
+        assert!(error.to_string().contains("tls-rustls"), "{error}");
+    }
+}
