@@ -8,33 +8,23 @@
 //! line, its subscription, its entry with the safety poll, and a request in flight, which finishes by itself and hands
 //! back what it was granted.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use tokio::{
-    sync::OwnedMutexGuard,
-    time::{Instant, sleep, timeout_at},
-};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
-    Engine, LONGEST_RETRY_PAUSE, RETRY_PAUSE, describe,
-    detach::Detached,
+    Engine,
+    attempt::{Progress, Tried},
+    describe,
     hold::{Lease, later},
     jitter,
-    protocol::{Admission, Ask, Attempt, Call, Wake},
+    protocol::{Admission, Call, Wake},
     queue::Verdict,
     registry::{NameRef, SlotRef, Ticket},
     release::Grip,
-    transport::Fault,
-    unexpected,
     wakeup::{Channel, Source, Subscription},
 };
-use crate::{
-    error::{Error, Refusal, Result},
-    events::Event,
-};
+use crate::{error::Result, events::Event};
 
 /// How long a caller waits for a busy lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,40 +47,12 @@ pub(crate) struct Wish {
     pub(crate) loose: bool,
 }
 
-/// Where a caller stands when its time is up: whether it waited for the lock, or for the server.
-#[derive(Debug)]
-enum Standing {
-    /// The lock is busy, as far as anybody knows.
-    Waiting,
-    /// No answer has come yet.
-    Asking { since: Instant },
-    /// The last try failed.
-    Failing(Fault),
-}
-
-/// Shorter silences are no news.
-const SILENCE: Duration = Duration::from_millis(100);
-
-/// What came of one try.
-enum Tried {
-    Granted(Grip),
-    Busy { left: Option<Duration> },
-}
-
-/// Why one try came to nothing.
-enum Failure {
-    /// Trying again may help.
-    Passing(Fault),
-    /// It will not.
-    Final(Error),
-}
-
 impl Engine {
     /// Acquires, or answers `None` when the lock stayed busy for as long as the caller would wait.
     pub(crate) async fn acquire(self: &Arc<Self>, wish: Wish) -> Result<Option<Grip>> {
         self.check_open()?;
-        let standing = Mutex::new(Standing::Waiting);
-        let contending = self.contend(&wish, &standing);
+        let progress = Progress::new();
+        let contending = self.contend(&wish, &progress);
         let Patience::Until(deadline) = wish.patience else {
             return contending.await;
         };
@@ -98,10 +60,7 @@ impl Engine {
             Ok(outcome) => outcome,
             Err(_) => {
                 self.counters.waits_abandoned.one();
-                let standing = standing
-                    .into_inner()
-                    .unwrap_or_else(PoisonError::into_inner);
-                match self.silence(standing) {
+                match self.silence(progress) {
                     Some(fault) => Err(describe(&wish.call.shown, fault, false)),
                     None => Ok(None),
                 }
@@ -109,25 +68,7 @@ impl Engine {
         }
     }
 
-    /// The fault to report to a caller whose time is up, where it was the server that kept it waiting.
-    fn silence(&self, standing: Standing) -> Option<Fault> {
-        match standing {
-            Standing::Waiting => None,
-            Standing::Failing(fault) => Some(fault),
-            Standing::Asking { since } => {
-                let silent = since.elapsed() >= SILENCE && self.last_answer() < since;
-                silent.then(|| Fault::NotSent {
-                    reason: format!("no answer for {:?}", since.elapsed()),
-                })
-            }
-        }
-    }
-
-    async fn contend(
-        self: &Arc<Self>,
-        wish: &Wish,
-        standing: &Mutex<Standing>,
-    ) -> Result<Option<Grip>> {
+    async fn contend(self: &Arc<Self>, wish: &Wish, progress: &Progress) -> Result<Option<Grip>> {
         let call = &wish.call;
         let name = NameRef::get(self, &call.name);
         let impatient = wish.patience == Patience::None;
@@ -137,13 +78,11 @@ impl Engine {
                 && slot.live(Instant::now()) > 0
             {
                 let repair = Repair(slot.clone());
-                match self.attempt(slot, wish).await {
-                    Ok(Tried::Granted(grip)) => return Ok(Some(grip)),
-                    // Lost meanwhile, or in doubt: stand in line as everybody.
-                    Ok(Tried::Busy { .. }) | Err(Failure::Passing(_)) => {}
-                    Err(Failure::Final(error)) => return Err(error),
+                match self.ask_for(&slot, wish, progress).await? {
+                    Tried::Granted(grip) => return Ok(Some(grip)),
+                    // Lost meanwhile: stand in line as everybody.
+                    Tried::Busy { .. } => drop(repair),
                 }
-                drop(repair);
             }
             let ticket = if call.protocol.admission() == Admission::Each {
                 None
@@ -163,141 +102,9 @@ impl Engine {
                 name: &name,
                 ticket,
                 own: None,
-                standing,
+                progress,
             };
             return lead.run().await;
-        }
-    }
-
-    /// One try. If the caller leaves in the middle, the try finishes and gives back what it got.
-    async fn attempt(self: &Arc<Self>, slot: SlotRef, wish: &Wish) -> Result<Tried, Failure> {
-        let gate = slot.gate.clone().lock_owned().await;
-        let (engine, wish) = (self.clone(), wish.clone());
-        let trying = async move {
-            let outcome = try_once(&engine, slot.clone(), &wish, gate).await;
-            (slot, outcome)
-        };
-        let (_, outcome) = Detached::new(&self.background, trying, |(slot, outcome)| {
-            if let Ok(Tried::Granted(grip)) = outcome {
-                let engine = grip.engine().clone();
-                engine.counters.orphans_released.one();
-                engine.events.tell(|| Event::OrphanReleased {
-                    name: grip.call().shown.clone(),
-                    owner: grip.call().owner,
-                });
-            }
-            slot.repair();
-        })
-        .await;
-        outcome
-    }
-}
-
-/// Sends one acquire and books what comes back.
-async fn try_once(
-    engine: &Arc<Engine>,
-    slot: SlotRef,
-    wish: &Wish,
-    gate: OwnedMutexGuard<()>,
-) -> Result<Tried, Failure> {
-    // Closing waits for this, so that it finds whatever is granted here.
-    let _under_way = engine.background.enter();
-    engine.check_open().map_err(Failure::Final)?;
-    let settings = &engine.settings;
-    let call = &wish.call;
-    let sent = Instant::now();
-    engine.expire(&slot, sent);
-    let begun = slot.begin(wish.lease, engine.next_number(), settings.watchdog_timeout);
-    let ask = Ask {
-        holds: begun.holds,
-        ttl_ms: u64::try_from(begun.ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX),
-        wait_ms: match wish.patience {
-            Patience::Until(deadline) => {
-                let left = deadline.saturating_duration_since(sent);
-                Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
-            }
-            Patience::None | Patience::Unlimited => None,
-        },
-    };
-    engine.counters.attempts.one();
-    let command = call.protocol.acquire(call, &ask);
-    let reply = engine.run(command, sent + settings.command_timeout).await;
-    let reply = match reply {
-        Ok(reply) => reply,
-        Err(fault) => return Err(failed(engine, &slot, &begun, fault)),
-    };
-    match call.protocol.decode(&reply) {
-        Some(Attempt::Granted { holds, token }) => {
-            let (hold, losses) = slot.granted(
-                &begun,
-                engine.next_number(),
-                sent,
-                holds,
-                engine.next_number(),
-                wish.loose,
-            );
-            engine.track_hold(&hold);
-            engine.report_losses(&slot, losses);
-            let grip = Grip::new(slot, hold, token);
-            let took = sent.elapsed();
-            if took > begun.ttl / 3 {
-                engine.events.tell(|| Event::AcquiredLate {
-                    name: call.shown.clone(),
-                    took,
-                });
-            }
-            drop(gate);
-            engine.check_open().map_err(Failure::Final)?;
-            if grip.hold().loss(Instant::now()).is_some() {
-                // The answer took longer than the lease. Dropping the grip gives back whatever is left.
-                return Ok(Tried::Busy {
-                    left: Some(Duration::ZERO),
-                });
-            }
-            engine.counters.grants.one();
-            Ok(Tried::Granted(grip))
-        }
-        Some(Attempt::Busy { left }) => {
-            let losses = slot.not_granted(&begun, true);
-            engine.report_losses(&slot, losses);
-            Ok(Tried::Busy { left })
-        }
-        None => {
-            slot.unknown(begun.ttl);
-            Err(Failure::Final(unexpected(&call.shown, &reply)))
-        }
-    }
-}
-
-/// Books a try that got no good answer.
-fn failed(engine: &Engine, slot: &SlotRef, begun: &super::hold::Begun, fault: Fault) -> Failure {
-    match &fault {
-        Fault::NotSent { .. } => {
-            slot.not_granted(begun, false);
-            Failure::Passing(fault)
-        }
-        Fault::Unknown { .. } => {
-            engine.counters.unknown_outcomes.one();
-            slot.unknown(begun.ttl);
-            Failure::Passing(fault)
-        }
-        Fault::Refused { refusal, .. } => {
-            let passing = refusal.is_transient();
-            if matches!(refusal, Refusal::NoPermission | Refusal::Other) {
-                // It may have stopped in the middle of the script.
-                slot.unknown(begun.ttl);
-            } else {
-                slot.not_granted(begun, false);
-            }
-            if passing {
-                Failure::Passing(fault)
-            } else {
-                Failure::Final(describe(&slot.call.shown, fault, false))
-            }
-        }
-        Fault::Closed => {
-            slot.not_granted(begun, false);
-            Failure::Final(Error::Closed)
         }
     }
 }
@@ -342,7 +149,7 @@ struct Lead<'a> {
     ticket: Option<Ticket>,
     /// A subscription of its own, where there is no line to share one.
     own: Option<Subscription>,
-    standing: &'a Mutex<Standing>,
+    progress: &'a Progress,
 }
 
 impl Lead<'_> {
@@ -350,7 +157,6 @@ impl Lead<'_> {
         let engine = self.engine;
         let call = &self.wish.call;
         let exclusive = call.protocol.admission() == Admission::Exclusive;
-        let started = Instant::now();
         // Kept over all tries, so that an unknown outcome is found out by the next one and repaired after the last.
         let repair = Repair(self.name.slot(call));
         let slot = &repair.0;
@@ -359,7 +165,6 @@ impl Lead<'_> {
             call,
             armed: false,
         };
-        let mut pause = RETRY_PAUSE;
         let mut backoff = None;
         // Set when something spoke for trying, whatever this process believes about its own holds.
         let mut prompted = self.channel().is_none();
@@ -375,25 +180,13 @@ impl Lead<'_> {
             };
             let left = match here {
                 Some(left) => Some(left),
-                None => match self.ask(slot).await {
-                    Ok(Tried::Granted(grip)) => {
+                None => match engine.ask_for(slot, self.wish, self.progress).await? {
+                    Tried::Granted(grip) => {
                         leaving.armed = false;
                         grip.announce(exclusive);
                         return Ok(Some(grip));
                     }
-                    Ok(Tried::Busy { left }) => {
-                        self.note(Standing::Waiting);
-                        pause = RETRY_PAUSE;
-                        left
-                    }
-                    Err(Failure::Final(error)) => return Err(error),
-                    Err(Failure::Passing(fault)) => {
-                        self.give_up_when_hopeless(&fault, started)?;
-                        self.note(Standing::Failing(fault));
-                        sleep(jitter(pause)).await;
-                        pause = (pause * 2).min(LONGEST_RETRY_PAUSE);
-                        continue;
-                    }
+                    Tried::Busy { left } => left,
                 },
             };
             if let Some(ticket) = &self.ticket {
@@ -427,11 +220,6 @@ impl Lead<'_> {
                 }
             }
         }
-    }
-
-    async fn ask(&self, slot: &SlotRef) -> Result<Tried, Failure> {
-        self.note_asking();
-        self.engine.attempt(slot.clone(), self.wish).await
     }
 
     /// How long an owner of this process holds the lock yet, when that is beyond doubt and its end will be heard of.
@@ -487,42 +275,6 @@ impl Lead<'_> {
         if let Some(ticket) = &self.ticket {
             ticket.unpark();
         }
-    }
-
-    fn note(&self, standing: Standing) {
-        *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = standing;
-    }
-
-    /// Notes that an answer is waited for, unless the try before has failed.
-    fn note_asking(&self) {
-        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*standing, Standing::Waiting) {
-            *standing = Standing::Asking {
-                since: Instant::now(),
-            };
-        }
-    }
-
-    /// An error when there is no point in another try: the server has been silent for too long for a caller who set no
-    /// limit of its own.
-    fn give_up_when_hopeless(&self, fault: &Fault, started: Instant) -> Result<()> {
-        let settings = &self.engine.settings;
-        let limit = match self.wish.patience {
-            Patience::Until(_) => return Ok(()),
-            Patience::None => started + settings.command_timeout,
-            // Waiters that become head during an outage do not each start anew.
-            Patience::Unlimited => {
-                let since = match fault {
-                    Fault::Refused { .. } => started,
-                    _ => self.engine.last_answer(),
-                };
-                since + settings.outage_patience
-            }
-        };
-        if Instant::now() < limit {
-            return Ok(());
-        }
-        Err(describe(&self.wish.call.shown, fault.clone(), false))
     }
 }
 

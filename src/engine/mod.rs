@@ -21,11 +21,12 @@ use uuid::Uuid;
 
 use self::{
     detach::Background,
-    hold::{Hold, Lease, Loss},
+    hold::{Hold, Lease},
     poll::Poll,
     registry::{NameRef, Registry, SlotRef},
     renewal::Renewal,
     script::{Command, Scripts},
+    slot::Loss,
     transport::{Fault, Reply, Request, Signal, Transport},
     wakeup::{Source, Wakeups},
 };
@@ -37,6 +38,7 @@ use crate::{
 };
 
 pub(crate) mod acquire;
+pub(crate) mod attempt;
 pub(crate) mod close;
 pub(crate) mod detach;
 pub(crate) mod hold;
@@ -47,6 +49,7 @@ pub(crate) mod registry;
 pub(crate) mod release;
 pub(crate) mod renewal;
 pub(crate) mod script;
+pub(crate) mod slot;
 pub(crate) mod transport;
 pub(crate) mod wakeup;
 

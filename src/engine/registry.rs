@@ -13,9 +13,9 @@ use tokio::time::Instant;
 
 use super::{
     Engine,
-    hold::Slot,
     protocol::Call,
     queue::{Place, Queue, Verdict},
+    slot::Slot,
     wakeup::{Channel, Subscription},
 };
 

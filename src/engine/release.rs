@@ -10,10 +10,11 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     Engine, LONGEST_RETRY_PAUSE, RETRY_PAUSE, describe,
     detach::Detached,
-    hold::{Hold, Taken},
+    hold::Hold,
     jitter,
     protocol::{Call, Released},
     registry::{NameRef, SlotRef},
+    slot::Taken,
     transport::Fault,
     unexpected,
     wakeup::Source,

@@ -1,0 +1,284 @@
+//! Asking for a lock: one request, what comes back, and asking again where nothing does.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::OwnedMutexGuard,
+    time::{Instant, sleep},
+};
+
+use super::{
+    Engine, LONGEST_RETRY_PAUSE, RETRY_PAUSE,
+    acquire::{Patience, Wish},
+    describe,
+    detach::Detached,
+    jitter,
+    protocol::{Ask, Attempt},
+    registry::SlotRef,
+    release::Grip,
+    slot::Begun,
+    transport::Fault,
+    unexpected,
+};
+use crate::{
+    error::{Error, Refusal, Result},
+    events::Event,
+};
+
+/// Where a caller stands when its time is up: whether it waited for the lock, or for the server.
+#[derive(Debug)]
+pub(crate) enum Standing {
+    /// The lock is busy, as far as anybody knows.
+    Waiting,
+    /// No answer has come yet.
+    Asking { since: Instant },
+    /// The last try failed.
+    Failing(Fault),
+}
+
+/// Shorter silences are no news.
+const SILENCE: Duration = Duration::from_millis(100);
+
+/// What one caller has come to, told by its tries and read when its time is up.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    started: Instant,
+    standing: Mutex<Standing>,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            standing: Mutex::new(Standing::Waiting),
+        }
+    }
+
+    fn note(&self, standing: Standing) {
+        *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = standing;
+    }
+
+    /// Notes that an answer is waited for, unless the try before has failed.
+    fn note_asking(&self) {
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*standing, Standing::Waiting) {
+            *standing = Standing::Asking {
+                since: Instant::now(),
+            };
+        }
+    }
+}
+
+/// What the server said.
+pub(crate) enum Tried {
+    Granted(Grip),
+    Busy { left: Option<Duration> },
+}
+
+/// Why one try came to nothing.
+enum Failure {
+    /// Trying again may help.
+    Passing(Fault),
+    /// It will not.
+    Final(Error),
+}
+
+impl Engine {
+    /// Asks until the server has answered, or until there is no point in asking for this caller.
+    pub(crate) async fn ask_for(
+        self: &Arc<Self>,
+        slot: &SlotRef,
+        wish: &Wish,
+        progress: &Progress,
+    ) -> Result<Tried> {
+        let mut pause = RETRY_PAUSE;
+        loop {
+            progress.note_asking();
+            match self.attempt(slot.clone(), wish).await {
+                Ok(tried) => {
+                    progress.note(Standing::Waiting);
+                    return Ok(tried);
+                }
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Passing(fault)) => {
+                    self.give_up_when_hopeless(wish, &fault, progress.started)?;
+                    progress.note(Standing::Failing(fault));
+                    sleep(jitter(pause)).await;
+                    pause = (pause * 2).min(LONGEST_RETRY_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// An error when there is no point in another try: the server has been silent for too long for a caller who set no
+    /// limit of its own.
+    fn give_up_when_hopeless(&self, wish: &Wish, fault: &Fault, started: Instant) -> Result<()> {
+        let settings = &self.settings;
+        let limit = match wish.patience {
+            Patience::Until(_) => return Ok(()),
+            Patience::None => started + settings.command_timeout,
+            // Waiters that become head during an outage do not each start anew.
+            Patience::Unlimited => {
+                let since = match fault {
+                    Fault::Refused { .. } => started,
+                    _ => self.last_answer(),
+                };
+                since + settings.outage_patience
+            }
+        };
+        if Instant::now() < limit {
+            return Ok(());
+        }
+        Err(describe(&wish.call.shown, fault.clone(), false))
+    }
+
+    /// The fault to report to a caller whose time is up, where it was the server that kept it waiting.
+    pub(crate) fn silence(&self, progress: Progress) -> Option<Fault> {
+        let standing = progress.standing.into_inner();
+        match standing.unwrap_or_else(PoisonError::into_inner) {
+            Standing::Waiting => None,
+            Standing::Failing(fault) => Some(fault),
+            Standing::Asking { since } => {
+                let silent = since.elapsed() >= SILENCE && self.last_answer() < since;
+                silent.then(|| Fault::NotSent {
+                    reason: format!("no answer for {:?}", since.elapsed()),
+                })
+            }
+        }
+    }
+
+    /// One try. If the caller leaves in the middle, the try finishes and gives back what it got.
+    async fn attempt(self: &Arc<Self>, slot: SlotRef, wish: &Wish) -> Result<Tried, Failure> {
+        let gate = slot.gate.clone().lock_owned().await;
+        let (engine, wish) = (self.clone(), wish.clone());
+        let trying = async move {
+            let outcome = try_once(&engine, slot.clone(), &wish, gate).await;
+            (slot, outcome)
+        };
+        let (_, outcome) = Detached::new(&self.background, trying, |(slot, outcome)| {
+            if let Ok(Tried::Granted(grip)) = outcome {
+                let engine = grip.engine().clone();
+                engine.counters.orphans_released.one();
+                engine.events.tell(|| Event::OrphanReleased {
+                    name: grip.call().shown.clone(),
+                    owner: grip.call().owner,
+                });
+            }
+            slot.repair();
+        })
+        .await;
+        outcome
+    }
+}
+
+/// Sends one acquire and books what comes back.
+async fn try_once(
+    engine: &Arc<Engine>,
+    slot: SlotRef,
+    wish: &Wish,
+    gate: OwnedMutexGuard<()>,
+) -> Result<Tried, Failure> {
+    // Closing waits for this, so that it finds whatever is granted here.
+    let _under_way = engine.background.enter();
+    engine.check_open().map_err(Failure::Final)?;
+    let settings = &engine.settings;
+    let call = &wish.call;
+    let sent = Instant::now();
+    engine.expire(&slot, sent);
+    let begun = slot.begin(wish.lease, engine.next_number(), settings.watchdog_timeout);
+    let ask = Ask {
+        holds: begun.holds,
+        ttl_ms: u64::try_from(begun.ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX),
+        wait_ms: match wish.patience {
+            Patience::Until(deadline) => {
+                let left = deadline.saturating_duration_since(sent);
+                Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
+            }
+            Patience::None | Patience::Unlimited => None,
+        },
+    };
+    engine.counters.attempts.one();
+    let command = call.protocol.acquire(call, &ask);
+    let reply = engine.run(command, sent + settings.command_timeout).await;
+    let reply = match reply {
+        Ok(reply) => reply,
+        Err(fault) => return Err(failed(engine, &slot, &begun, fault)),
+    };
+    match call.protocol.decode(&reply) {
+        Some(Attempt::Granted { holds, token }) => {
+            let (hold, losses) = slot.granted(
+                &begun,
+                engine.next_number(),
+                sent,
+                holds,
+                engine.next_number(),
+                wish.loose,
+            );
+            engine.track_hold(&hold);
+            engine.report_losses(&slot, losses);
+            let grip = Grip::new(slot, hold, token);
+            let took = sent.elapsed();
+            if took > begun.ttl / 3 {
+                engine.events.tell(|| Event::AcquiredLate {
+                    name: call.shown.clone(),
+                    took,
+                });
+            }
+            drop(gate);
+            engine.check_open().map_err(Failure::Final)?;
+            if grip.hold().loss(Instant::now()).is_some() {
+                // The answer took longer than the lease. Dropping the grip gives back whatever is left.
+                return Ok(Tried::Busy {
+                    left: Some(Duration::ZERO),
+                });
+            }
+            engine.counters.grants.one();
+            Ok(Tried::Granted(grip))
+        }
+        Some(Attempt::Busy { left }) => {
+            let losses = slot.not_granted(&begun, true);
+            engine.report_losses(&slot, losses);
+            Ok(Tried::Busy { left })
+        }
+        None => {
+            slot.unknown(begun.ttl);
+            Err(Failure::Final(unexpected(&call.shown, &reply)))
+        }
+    }
+}
+
+/// Books a try that got no good answer.
+fn failed(engine: &Engine, slot: &SlotRef, begun: &Begun, fault: Fault) -> Failure {
+    match &fault {
+        Fault::NotSent { .. } => {
+            slot.not_granted(begun, false);
+            Failure::Passing(fault)
+        }
+        Fault::Unknown { .. } => {
+            engine.counters.unknown_outcomes.one();
+            slot.unknown(begun.ttl);
+            Failure::Passing(fault)
+        }
+        Fault::Refused { refusal, .. } => {
+            let passing = refusal.is_transient();
+            if matches!(refusal, Refusal::NoPermission | Refusal::Other) {
+                // It may have stopped in the middle of the script.
+                slot.unknown(begun.ttl);
+            } else {
+                slot.not_granted(begun, false);
+            }
+            if passing {
+                Failure::Passing(fault)
+            } else {
+                Failure::Final(describe(&slot.call.shown, fault, false))
+            }
+        }
+        Fault::Closed => {
+            slot.not_granted(begun, false);
+            Failure::Final(Error::Closed)
+        }
+    }
+}

@@ -1,0 +1,461 @@
+//! Holds: what this process believes it owns, and until when.
+//!
+//! A [`Hold`] is one grant; a [`Slot`] is all that one owner has on one name, which on the server is one hash field
+//! with a count. Only this client writes that field, so the slot's count is the truth and the server's a copy of it:
+//! scripts *set* the count and are therefore harmless to repeat.
+//!
+//! | state of a hold | event | next | who moves it |
+//! |---|---|---|---|
+//! | pending | granted | held | [`Slot::granted`] |
+//! | pending | refused, unanswered, caller left | gone | [`Slot::not_granted`] |
+//! | held | renewal failed | suspect | [`Slot::suspect`] |
+//! | suspect | renewal succeeded | held | [`Slot::confirm`] |
+//! | held, suspect | unlocked, guard dropped | gone, then the server is told | [`Slot::take`] |
+//! | held, suspect | its time is over by the local clock | lost | [`Slot::expire`] |
+//! | held, suspect | the server says it is not there | lost | [`Slot::lose`] |
+//!
+//! Invariants: a hold is in its slot before its acquire is sent (as pending) and out of it before its release is sent.
+//! The generation changes whenever a slot goes from no hold to a first one, and an answer of the server acts only on
+//! the generation it was asked for. Lost is for ever: nothing leads back from it.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{
+    hold::{Hold, Lease, later, margin},
+    protocol::{Call, Rest},
+};
+use crate::error::LossCause;
+
+/// All that one owner has on one name.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) call: Call,
+    /// At most one script that changes the count is in flight. An async mutex, held while waiting for the reply.
+    pub(crate) gate: Arc<tokio::sync::Mutex<()>>,
+    /// Whether a renewal is in flight.
+    pub(crate) renewing: AtomicBool,
+    /// Whether a repair of the server's count has been set off and has not begun.
+    pub(crate) settling: AtomicBool,
+    /// Handles that keep the slot in its table.
+    pub(super) users: AtomicUsize,
+    tenure: Mutex<Tenure>,
+}
+
+#[derive(Debug)]
+struct Tenure {
+    generation: u64,
+    holds: Vec<Entry>,
+    pending: Option<Lease>,
+    /// The count on the server, as far as known.
+    wire: u32,
+    /// A script's outcome is unknown, so `wire` may be wrong.
+    uncertain: bool,
+    /// When the server's copy is gone for sure, whatever else happens.
+    gone_by: Instant,
+    /// When the last confirmed time to live was asked for.
+    confirmed: Instant,
+    /// The last generation that turned out to be gone when it was to be released.
+    found_gone: Option<(u64, LossCause)>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    hold: Arc<Hold>,
+    /// Without a guard: taken by the Java-style verbs, or forgotten.
+    loose: bool,
+}
+
+/// An acquire that is about to be sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Begun {
+    pub(crate) generation: u64,
+    /// Holds on the server once granted.
+    pub(crate) holds: u32,
+    pub(crate) ttl: Duration,
+    lease: Lease,
+}
+
+/// A hold taken out of its slot.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taken {
+    pub(crate) generation: u64,
+}
+
+/// A hold that has just been lost.
+pub(crate) type Loss = (Arc<Hold>, LossCause);
+
+impl Slot {
+    pub(super) fn new(call: Call, generation: u64) -> Self {
+        let now = Instant::now();
+        Self {
+            call,
+            gate: Arc::default(),
+            renewing: AtomicBool::new(false),
+            settling: AtomicBool::new(false),
+            users: AtomicUsize::new(0),
+            tenure: Mutex::new(Tenure {
+                generation,
+                holds: Vec::new(),
+                pending: None,
+                wire: 0,
+                uncertain: false,
+                gone_by: now,
+                confirmed: now,
+                found_gone: None,
+            }),
+        }
+    }
+
+    fn tenure(&self) -> MutexGuard<'_, Tenure> {
+        self.tenure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Registers a hold that is about to be asked for. Call with the gate held.
+    pub(crate) fn begin(&self, lease: Lease, next_generation: u64, watchdog: Duration) -> Begun {
+        let mut tenure = self.tenure();
+        if tenure.holds.is_empty() {
+            tenure.generation = next_generation;
+        }
+        tenure.pending = Some(lease);
+        let ttl = lease.length(watchdog);
+        Begun {
+            generation: tenure.generation,
+            holds: u32::try_from(tenure.holds.len())
+                .unwrap_or(u32::MAX)
+                .saturating_add(1),
+            ttl,
+            lease,
+        }
+    }
+
+    /// Turns the pending hold into a held one. `holds` is the server's count: one, where more were expected, says that
+    /// the earlier holds had vanished. Returns the hold and what was lost.
+    pub(crate) fn granted(
+        &self,
+        begun: &Begun,
+        id: u64,
+        sent: Instant,
+        holds: u32,
+        next_generation: u64,
+        loose: bool,
+    ) -> (Arc<Hold>, Vec<Loss>) {
+        let mut tenure = self.tenure();
+        tenure.pending = None;
+        tenure.wire = holds;
+        tenure.uncertain = false;
+        let lost = if holds < begun.holds {
+            tenure.generation = next_generation;
+            tenure.lose_all(LossCause::Vanished)
+        } else {
+            Vec::new()
+        };
+        let until = later(sent, begun.ttl)
+            .checked_sub(margin(begun.ttl))
+            .unwrap_or(sent);
+        let hold = Arc::new(Hold::new(id, begun.lease, sent, until));
+        tenure.gone_by = tenure.gone_by.max(later(Instant::now(), begun.ttl));
+        if begun.lease == Lease::Watched || tenure.holds.is_empty() {
+            tenure.confirmed = sent;
+        }
+        if begun.lease == Lease::Watched {
+            for entry in &tenure.holds {
+                if entry.hold.lease == Lease::Watched {
+                    entry.hold.extend(until);
+                }
+            }
+        }
+        tenure.holds.push(Entry {
+            hold: hold.clone(),
+            loose,
+        });
+        (hold, lost)
+    }
+
+    /// Forgets the pending hold. `absent` says that the server holds nothing of this owner's, so that whatever was
+    /// held before is lost.
+    pub(crate) fn not_granted(&self, begun: &Begun, absent: bool) -> Vec<Loss> {
+        let mut tenure = self.tenure();
+        tenure.pending = None;
+        if !absent || tenure.generation != begun.generation {
+            return Vec::new();
+        }
+        tenure.wire = 0;
+        tenure.uncertain = false;
+        tenure.lose_all(LossCause::TakenOver)
+    }
+
+    /// Notes that a script may or may not have run.
+    pub(crate) fn unknown(&self, ttl: Duration) {
+        let mut tenure = self.tenure();
+        tenure.pending = None;
+        tenure.uncertain = true;
+        tenure.gone_by = tenure.gone_by.max(later(Instant::now(), ttl));
+    }
+
+    /// Takes a hold out, so that renewal passes it by from now on; `Err` when it was lost before.
+    pub(crate) fn take(&self, hold: &Hold, now: Instant) -> Result<Taken, LossCause> {
+        let mut tenure = self.tenure();
+        let generation = tenure.generation;
+        if let Some(at) = tenure
+            .holds
+            .iter()
+            .position(|entry| entry.hold.id == hold.id)
+            && hold.loss(now).is_none()
+        {
+            tenure.holds.remove(at);
+            return Ok(Taken { generation });
+        }
+        Err(hold.loss(now).unwrap_or(LossCause::Vanished))
+    }
+
+    /// Takes the latest hold that has no guard.
+    pub(crate) fn take_loose(&self, now: Instant) -> Option<(Arc<Hold>, Taken)> {
+        let mut tenure = self.tenure();
+        let generation = tenure.generation;
+        let at = tenure
+            .holds
+            .iter()
+            .rposition(|entry| entry.loose && entry.hold.loss(now).is_none())?;
+        let entry = tenure.holds.remove(at);
+        Some((entry.hold, Taken { generation }))
+    }
+
+    /// Takes every hold, as closed.
+    pub(crate) fn take_all(&self, cause: LossCause) -> Vec<Loss> {
+        self.tenure().lose_all(cause)
+    }
+
+    /// Cuts a hold loose from its guard.
+    pub(crate) fn loosen(&self, hold: &Hold) {
+        let mut tenure = self.tenure();
+        if let Some(entry) = tenure
+            .holds
+            .iter_mut()
+            .find(|entry| entry.hold.id == hold.id)
+        {
+            entry.loose = true;
+        }
+    }
+
+    /// What the server should be set to, if it may differ. Call with the gate held.
+    pub(crate) fn to_settle(&self, now: Instant, watchdog: Duration) -> Option<Rest> {
+        let tenure = self.tenure();
+        let holds = u32::try_from(tenure.holds.len()).unwrap_or(u32::MAX);
+        (tenure.uncertain || tenure.wire != holds).then(|| Rest {
+            holds,
+            ttl_ms: tenure.ttl_ms(now, watchdog).max(1),
+        })
+    }
+
+    /// Notes that the server's count is known.
+    pub(crate) fn settled(&self, holds: u32) {
+        let mut tenure = self.tenure();
+        tenure.wire = holds;
+        tenure.uncertain = false;
+    }
+
+    /// Notes that nothing is in doubt, although the server's count is not what it should be.
+    pub(crate) fn certain(&self) {
+        self.tenure().uncertain = false;
+    }
+
+    /// Notes that a release found nothing of this owner's on the server. `surprising` when nothing explains it.
+    pub(crate) fn absent(&self, generation: u64, surprising: bool) -> Vec<Loss> {
+        let mut tenure = self.tenure();
+        tenure.wire = 0;
+        tenure.uncertain = false;
+        if surprising {
+            tenure.found_gone = Some((generation, LossCause::Vanished));
+        }
+        tenure.lose_all(LossCause::Vanished)
+    }
+
+    /// Whether the tenure of `taken` had been lost by the time it was given back.
+    pub(crate) fn was_gone(&self, taken: Taken) -> Option<LossCause> {
+        self.tenure()
+            .found_gone
+            .filter(|(generation, _)| *generation == taken.generation)
+            .map(|(_, cause)| cause)
+    }
+
+    /// When the server's copy is gone even if nobody ever releases it.
+    pub(crate) fn gone_by(&self) -> Instant {
+        self.tenure().gone_by
+    }
+
+    /// Whether an outcome is still to be found out.
+    pub(crate) fn is_uncertain(&self) -> bool {
+        self.tenure().uncertain
+    }
+
+    /// The generation and what to renew; a time to live of zero where there is nothing to renew but only to look at.
+    pub(crate) fn to_renew(&self, now: Instant, watchdog: Duration) -> Option<(u64, Rest)> {
+        let tenure = self.tenure();
+        if tenure.holds.is_empty() {
+            return None;
+        }
+        let watched = tenure
+            .holds
+            .iter()
+            .any(|entry| entry.hold.lease == Lease::Watched);
+        Some((
+            tenure.generation,
+            Rest {
+                holds: u32::try_from(tenure.holds.len()).unwrap_or(u32::MAX),
+                ttl_ms: if watched {
+                    tenure.ttl_ms(now, watchdog)
+                } else {
+                    0
+                },
+            },
+        ))
+    }
+
+    /// Applies a renewal sent at `sent`. Returns the time since the confirmation before, if the generation still is
+    /// the one that was renewed and something was renewed at all.
+    pub(crate) fn confirm(
+        &self,
+        generation: u64,
+        sent: Instant,
+        watchdog: Duration,
+    ) -> Option<Duration> {
+        let mut tenure = self.tenure();
+        if tenure.generation != generation {
+            return None;
+        }
+        let mut watched = false;
+        for entry in &tenure.holds {
+            entry.hold.suspect.store(false, Ordering::Release);
+            if entry.hold.lease == Lease::Watched && entry.hold.lost.get().is_none() {
+                entry.hold.extend(later(sent, watchdog - margin(watchdog)));
+                watched = true;
+            }
+        }
+        if !watched {
+            return None;
+        }
+        let before = std::mem::replace(&mut tenure.confirmed, sent);
+        tenure.gone_by = tenure.gone_by.max(later(Instant::now(), watchdog));
+        Some(sent.saturating_duration_since(before))
+    }
+
+    /// Notes a failed renewal. True when the holds were not suspect before.
+    pub(crate) fn suspect(&self, generation: u64) -> bool {
+        let tenure = self.tenure();
+        tenure.generation == generation
+            && tenure
+                .holds
+                .iter()
+                .filter(|entry| !entry.hold.suspect.swap(true, Ordering::AcqRel))
+                .count()
+                > 0
+    }
+
+    /// Loses all holds of `generation`.
+    pub(crate) fn lose(&self, generation: u64, cause: LossCause) -> Vec<Loss> {
+        let mut tenure = self.tenure();
+        if tenure.generation != generation {
+            return Vec::new();
+        }
+        if tenure.pending.is_none() {
+            tenure.wire = 0;
+        }
+        tenure.lose_all(cause)
+    }
+
+    /// Loses the holds whose time is over by the local clock. The server may still have them for a moment.
+    pub(crate) fn expire(&self, now: Instant) -> Vec<Loss> {
+        let mut tenure = self.tenure();
+        let mut lost = Vec::new();
+        tenure.holds.retain(|entry| match entry.hold.loss(now) {
+            Some(cause) => {
+                if entry.hold.mark_lost(cause) {
+                    lost.push((entry.hold.clone(), cause));
+                }
+                false
+            }
+            None => true,
+        });
+        if !lost.is_empty() {
+            tenure.uncertain = true;
+        }
+        lost
+    }
+
+    /// Holds that are not lost.
+    pub(crate) fn live(&self, now: Instant) -> usize {
+        self.tenure()
+            .holds
+            .iter()
+            .filter(|entry| entry.hold.loss(now).is_none())
+            .count()
+    }
+
+    /// Until when some hold lasts, by the local clock.
+    pub(crate) fn held_until(&self, now: Instant) -> Option<Instant> {
+        self.tenure()
+            .holds
+            .iter()
+            .filter(|entry| entry.hold.loss(now).is_none() && !entry.hold.is_suspect())
+            .map(|entry| entry.hold.valid_until())
+            .max()
+    }
+
+    /// The earliest local deadline among the holds.
+    pub(crate) fn first_deadline(&self) -> Option<Instant> {
+        self.tenure()
+            .holds
+            .iter()
+            .map(|entry| entry.hold.valid_until())
+            .min()
+    }
+
+    /// Nothing held, nothing asked for.
+    pub(super) fn is_idle(&self) -> bool {
+        let tenure = self.tenure();
+        tenure.holds.is_empty() && tenure.pending.is_none()
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.tenure().generation
+    }
+}
+
+impl Tenure {
+    fn lose_all(&mut self, cause: LossCause) -> Vec<Loss> {
+        std::mem::take(&mut self.holds)
+            .into_iter()
+            .filter(|entry| entry.hold.mark_lost(cause))
+            .map(|entry| (entry.hold, cause))
+            .collect()
+    }
+
+    /// The time to live that satisfies every hold, the pending one included.
+    fn ttl_ms(&self, now: Instant, watchdog: Duration) -> u64 {
+        let remaining = |entry: &Entry| match entry.hold.lease {
+            Lease::Watched => watchdog,
+            Lease::Fixed(lease) => {
+                (entry.hold.valid_until() + margin(lease)).saturating_duration_since(now)
+            }
+        };
+        let longest = self
+            .holds
+            .iter()
+            .map(remaining)
+            .chain(self.pending.map(|lease| lease.length(watchdog)))
+            .max()
+            .unwrap_or_default();
+        u64::try_from(longest.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests;
