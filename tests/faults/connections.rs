@@ -121,54 +121,86 @@ async fn a_client_heals_after_the_server_was_gone_and_bounds_every_call() {
     rig.end().await;
 }
 
-/// Dropped futures that still run: a caller that gave up on a frozen server leaves nothing when it wakes up, also not
-/// through the connection it had given up.
+/// Dropped futures that still run: what a caller that gave up has left in an old connection is never executed after
+/// the new one is in use, since the new one has the server end the old one first.
 #[tokio::test]
 async fn a_request_left_in_an_old_connection_never_takes_the_lock() {
-    for _ in 0..3 {
-        let server = Server::start();
-        let client = connect(&server.url(), |builder| {
-            builder
-                .command_timeout(ms(300))
-                .heartbeat(ms(100))
-                .connect_timeout(ms(300))
-        })
-        .await;
-        client
-            .lock("late")
-            .lock()
-            .await
-            .expect("free")
-            .unlock()
-            .await
-            .expect("held");
-        server.freeze();
-        let mut events = client.events();
-        assert!(client.lock("late").try_lock().await.is_err());
-        event(&mut events, secs(5), |event| {
-            matches!(event, Event::Disconnected { .. })
-        })
-        .await;
-        server.thaw();
-        event(&mut events, secs(5), |event| {
-            matches!(event, Event::Connected)
-        })
-        .await;
-        // The first thing that is sent on the new connection finds the old one ended and the lock free.
-        let other = connect(&server.url(), |builder| builder).await;
-        let guard = client.lock("late").lock().await.expect("free");
-        assert_eq!(server.direct().hgetall("late")[&guard.owner_id()], "1");
-        guard.unlock().await.expect("held");
-        let direct = server.direct();
-        for _ in 0..50 {
-            assert!(
-                !direct.exists("late"),
-                "somebody holds it who has gone away"
-            );
-        }
-        close(other).await;
-        close(client).await;
+    let settings = |builder: redlatch::ClientBuilder| builder.command_timeout(ms(300));
+    let rig = Rig::with(Through::Holder, settings).await;
+    let lock = rig.holder.lock("late");
+    lock.lock()
+        .await
+        .expect("free")
+        .unlock()
+        .await
+        .expect("held");
+    // The network keeps the request, and lets it go when the client has long been using another connection.
+    let kept = rig
+        .proxy
+        .rule(Rule::new("EVALSHA").action(Action::HoldRequest));
+    let connects = rig.holder.stats().connects;
+    let error = lock.lock().wait(ms(200)).await.expect_err("no answer");
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    eventually_async("another connection is in use", secs(5), async || {
+        rig.holder.stats().connects > connects && rig.holder.residue() == NOTHING
+    })
+    .await;
+    let direct = rig.direct();
+    let before = direct.command_calls("evalsha");
+    kept.release();
+    // The time in which the request would be executed, if it could be.
+    let until = Instant::now() + ms(300);
+    while Instant::now() < until {
+        assert!(
+            !direct.exists("late"),
+            "somebody holds it who has gone away"
+        );
+        tokio::time::sleep(ms(5)).await;
     }
+    assert_eq!(direct.command_calls("evalsha"), before);
+    rig.end().await;
+}
+
+/// The same on a server that was stopped: nothing of what was asked for meanwhile stays.
+#[tokio::test]
+async fn a_server_that_was_stopped_keeps_nothing_for_callers_that_gave_up() {
+    let server = Server::start();
+    let client = connect(&server.url(), |builder| {
+        builder
+            .command_timeout(ms(300))
+            .heartbeat(ms(100))
+            .connect_timeout(ms(300))
+    })
+    .await;
+    client
+        .lock("late")
+        .lock()
+        .await
+        .expect("free")
+        .unlock()
+        .await
+        .expect("held");
+    let mut events = client.events();
+    server.freeze();
+    assert!(client.lock("late").try_lock().await.is_err());
+    event(&mut events, secs(5), |event| {
+        matches!(event, Event::Disconnected { .. })
+    })
+    .await;
+    server.thaw();
+    event(&mut events, secs(5), |event| {
+        matches!(event, Event::Connected)
+    })
+    .await;
+    let direct = server.direct();
+    eventually_async("nothing is in doubt any more", secs(5), async || {
+        client.residue() == NOTHING && !direct.exists("late")
+    })
+    .await;
+    let guard = client.lock("late").lock().await.expect("free");
+    assert_eq!(server.direct().hgetall("late")[&guard.owner_id()], "1");
+    guard.unlock().await.expect("held");
+    close(client).await;
 }
 
 /// A channel that lags: a flood of messages neither stops the wake-ups nor the client.

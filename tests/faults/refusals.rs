@@ -42,8 +42,11 @@ async fn a_poisoned_key_never_stops_the_renewal_of_others() {
         let name = format!("poison-{number}");
         guards.push(rig.holder.lock(name).lock().await.expect("free"));
     }
-    rig.direct().cmd(&["SET", "poison-0", "x"]).accepted();
-    guards.remove(0).lost().await;
+    // The one that lasts longest, so that the others would be over before it is.
+    rig.direct().cmd(&["SET", "poison-7", "x"]).accepted();
+    let poisoned = guards.pop().expect("eight of them");
+    poisoned.lost().await;
+    drop(poisoned);
     let renewals = rig.holder.stats().renewals;
     eventually_async("three more rounds", secs(10), async || {
         rig.holder.stats().renewals >= renewals + 21
