@@ -267,6 +267,27 @@ async fn a_dead_link_is_noticed_on_both_connections() {
     rig.end().await;
 }
 
+/// The same for a client that does nothing: only its own pings can find out.
+#[tokio::test]
+async fn an_idle_client_notices_that_its_links_are_dead() {
+    let settings =
+        |builder: redlatch::ClientBuilder| builder.command_timeout(ms(200)).heartbeat(ms(100));
+    let rig = Rig::with(Through::Waiter, settings).await;
+    eventually_async("both links are there", secs(5), async || {
+        rig.proxy.accepted() == 2
+    })
+    .await;
+    let pings = rig
+        .proxy
+        .rule(Rule::new("PING").times(2).action(Action::StallReplies));
+    eventually_async("both links are replaced", secs(5), async || {
+        rig.proxy.accepted() >= 4
+    })
+    .await;
+    assert_eq!(pings.hits(), 2);
+    rig.end().await;
+}
+
 /// Replies to the wrong caller: subscriptions that come and go while their connection dies never shift a reply.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_gets_anothers_reply_while_subscriptions_die() {

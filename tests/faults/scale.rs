@@ -5,7 +5,7 @@ use std::time::Instant;
 use redlatch::Owner;
 use redlatch_support::{Server, eventually_async};
 
-use crate::kit::{close, connect, secs};
+use crate::kit::{close, connect, ms, secs};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b16_a_thousand_waiters_cost_two_scripts_a_hand_over_and_one_look_an_interval() {
@@ -20,6 +20,8 @@ async fn b16_a_thousand_waiters_cost_two_scripts_a_hand_over_and_one_look_an_int
             let lock = client.lock("herd").with_owner(Owner::fresh());
             tokio::spawn(async move {
                 let guard = lock.lock().wait(secs(60)).await.expect("granted");
+                // The work: long enough for the next in line to ask in vain, if it asked.
+                tokio::time::sleep(ms(1)).await;
                 guard.unlock().await.expect("held");
             })
         })
