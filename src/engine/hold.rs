@@ -35,7 +35,7 @@ impl Lease {
 
 /// What the local clock takes off a lease, for the difference in speed between two clocks.
 pub(crate) fn margin(lease: Duration) -> Duration {
-    lease / 200 + Duration::from_millis(1)
+    lease / 1_000 + Duration::from_millis(1)
 }
 
 /// `start + length`, or a day long after anybody cares.

@@ -243,11 +243,16 @@ impl Engine {
         }
     }
 
-    /// Loses what is over by the local clock, and lets the server know, whose clock may go slower.
+    /// Loses what is over by the local clock, and finds out what the server has where that does not end by itself.
     fn expire(self: &Arc<Self>, slot: &SlotRef, now: Instant) {
-        let losses = slot.expire(now);
-        if !losses.is_empty() {
-            self.report_losses(slot, losses);
+        self.report_losses(slot, slot.expire(now));
+        slot.repair();
+    }
+
+    /// As [`expire`](Self::expire) for a hold that its holder gives up as well: the server need not keep it to its end.
+    fn expire_given_up(self: &Arc<Self>, slot: &SlotRef, now: Instant) {
+        self.expire(slot, now);
+        if now < slot.gone_by() {
             self.settle_in_background(slot.clone());
         }
     }

@@ -7,6 +7,7 @@ use std::{
         Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use dashmap::DashMap;
@@ -24,6 +25,9 @@ use super::{
 
 /// Locks in one call.
 const LOCKS_A_CALL: usize = 500;
+
+/// How much a message may be later than the look that found its lock free.
+const GRACE: Duration = Duration::from_millis(20);
 
 /// Who sleeps, waiting for a lock.
 #[derive(Debug, Default)]
@@ -147,11 +151,21 @@ async fn look_at(engine: &Engine, chunk: &[(Arc<Call>, Vec<Arc<Channel>>)]) {
     let Some(answers) = reply.as_ints() else {
         return;
     };
-    for (answer, (_, channels)) in answers.into_iter().zip(chunk) {
-        if answer == FREE {
-            for channel in channels {
-                channel.wake(Source::Poll);
-            }
+    let free: Vec<_> = answers
+        .into_iter()
+        .zip(chunk)
+        .filter(|(answer, _)| *answer == FREE)
+        .flat_map(|(_, (_, channels))| channels)
+        .map(|channel| (channel, channel.count()))
+        .collect();
+    if free.is_empty() {
+        return;
+    }
+    // The message of a release this very moment gets the chance to come first.
+    sleep(GRACE).await;
+    for (channel, count) in free {
+        if channel.count() == count {
+            channel.wake(Source::Poll);
         }
     }
 }

@@ -84,7 +84,7 @@ impl Grip {
                 releasing.await
             }
             Err(cause) => {
-                engine.expire(&self.slot, Instant::now());
+                engine.expire_given_up(&self.slot, Instant::now());
                 Err(Error::Lost {
                     name: self.slot.call.shown.clone(),
                     cause,
@@ -102,7 +102,7 @@ impl Grip {
                 engine.settle_in_background(self.slot.clone());
             }
             Err(_) => {
-                engine.expire(&self.slot, Instant::now());
+                engine.expire_given_up(&self.slot, Instant::now());
             }
         }
     }

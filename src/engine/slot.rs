@@ -371,7 +371,8 @@ impl Slot {
         tenure.lose_all(cause)
     }
 
-    /// Loses the holds whose time is over by the local clock. The server may still have them for a moment.
+    /// Loses the holds whose time is over by the local clock. The server may still have them for a moment: a lease ends
+    /// there by itself, a renewal that went unanswered may have been executed.
     pub(crate) fn expire(&self, now: Instant) -> Vec<Loss> {
         let mut tenure = self.tenure();
         let mut lost = Vec::new();
@@ -384,7 +385,12 @@ impl Slot {
             }
             None => true,
         });
-        if !lost.is_empty() {
+        let some_remain = !lost.is_empty() && !tenure.holds.is_empty();
+        if some_remain
+            || lost
+                .iter()
+                .any(|(_, cause)| *cause != LossCause::LeaseExpired)
+        {
             tenure.uncertain = true;
         }
         lost

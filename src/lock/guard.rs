@@ -92,7 +92,7 @@ impl<K: Kind> LockGuard<K> {
     }
 
     /// Until when the lock is sure to be held, by this process's monotonic clock: the time the last successful request
-    /// was *sent*, plus the lease, less a margin of half a percent for the drift between two clocks. Moves on with every
+    /// was *sent*, plus the lease, less a margin of a thousandth and a millisecond for the drift between two clocks. Moves on with every
     /// renewal.
     #[must_use]
     pub fn valid_until(&self) -> std::time::Instant {

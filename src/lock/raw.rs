@@ -156,11 +156,11 @@ impl<K: Kind> RawLock<K> {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe, as are all the questions below.
+    /// Cancel safe.
     ///
     /// # Errors
     ///
-    /// [`Error::Unreachable`], [`Error::Refused`], [`Error::Closed`], as for all the questions below.
+    /// [`Error::Unreachable`], [`Error::Refused`], [`Error::Closed`], [`Error::InvalidArgument`] for the name.
     ///
     /// *Redisson*: `isLocked()`, which may ask a replica; this asks the primary.
     pub async fn is_locked(&self) -> Result<bool> {
@@ -169,8 +169,15 @@ impl<K: Kind> RawLock<K> {
 
     /// Whether the current owner holds the lock, as the server says.
     ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// As [`is_locked`](Self::is_locked), and [`Error::WrongType`] when the key is no lock.
+    ///
     /// *Redisson*: `isHeldByCurrentThread()`.
-    #[allow(clippy::missing_errors_doc)]
     pub async fn is_held_by_current(&self) -> Result<bool> {
         self.is_held_by(self.inner.owner.unwrap_or_else(Owner::current))
             .await
@@ -178,16 +185,30 @@ impl<K: Kind> RawLock<K> {
 
     /// Whether `owner` of this client holds the lock, as the server says.
     ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// As [`is_locked`](Self::is_locked), and [`Error::WrongType`] when the key is no lock.
+    ///
     /// *Redisson*: `isHeldByThread(threadId)`.
-    #[allow(clippy::missing_errors_doc)]
     pub async fn is_held_by(&self, owner: Owner) -> Result<bool> {
         Ok(self.ask("HEXISTS", Some(owner)).await? > 0)
     }
 
     /// How often the current owner has entered the lock, as the server says.
     ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// As [`is_locked`](Self::is_locked), and [`Error::WrongType`] when the key is no lock.
+    ///
     /// *Redisson*: `getHoldCount()`.
-    #[allow(clippy::missing_errors_doc)]
     pub async fn hold_count(&self) -> Result<u32> {
         let owner = self.inner.owner.unwrap_or_else(Owner::current);
         let holds = self.ask("HGET", Some(owner)).await?;
@@ -197,8 +218,15 @@ impl<K: Kind> RawLock<K> {
     /// How long the lock lasts if nobody renews it: `None` when it is free, and [`Duration::MAX`] when it has no time to
     /// live at all, which no client of this library or Redisson leaves behind.
     ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// As [`is_locked`](Self::is_locked).
+    ///
     /// *Redisson*: `remainTimeToLive()`.
-    #[allow(clippy::missing_errors_doc)]
     pub async fn remaining_ttl(&self) -> Result<Option<Duration>> {
         Ok(match self.ask("PTTL", None).await? {
             -2 => None,

@@ -48,7 +48,20 @@ async fn a_hold_ends_by_the_local_clock_before_the_servers() {
     assert!(start.elapsed() < secs(10), "before the lease is over");
     assert!(start.elapsed() > secs(9));
     assert_eq!(slot.expire(Instant::now()).len(), 1);
-    assert!(slot.is_uncertain(), "the server may still have it");
+    assert!(!slot.is_uncertain(), "the server ends it by itself");
+    assert!(
+        start.elapsed() > secs(9) + Duration::from_millis(950),
+        "and hardly before"
+    );
+
+    let slot = super::tests::slot();
+    let hold = grant(&slot, Lease::Watched, 2);
+    assert_eq!(hold.until_lost().await, LossCause::Unreachable);
+    slot.expire(Instant::now());
+    assert!(
+        slot.is_uncertain(),
+        "an unanswered renewal may have been executed"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -149,22 +149,25 @@ impl Lane {
                 opened = self.open(&sink) => opened,
                 () = self.until_closed() => return,
             };
-            let reason = match opened {
+            match opened {
                 Ok(mut owner) => {
                     pause = FIRST_PAUSE;
                     let reason = self.serve(owner.link(), &sink).await;
                     owner.end().await;
-                    reason
+                    self.enter(Stage::Connecting {
+                        reason: reason.clone(),
+                    });
+                    sink(match self.purpose {
+                        Purpose::Commands => Signal::CommandsDown { reason },
+                        Purpose::Subscriber => Signal::SubscriberDown { reason },
+                    });
                 }
-                Err(fault) => fault.to_string(),
-            };
-            self.enter(Stage::Connecting {
-                reason: reason.clone(),
-            });
-            sink(match self.purpose {
-                Purpose::Commands => Signal::CommandsDown { reason },
-                Purpose::Subscriber => Signal::SubscriberDown { reason },
-            });
+                Err(fault) => {
+                    self.enter(Stage::Connecting {
+                        reason: fault.to_string(),
+                    });
+                }
+            }
             tokio::select! {
                 () = sleep(jitter(pause)) => {}
                 () = self.until_closed() => return,

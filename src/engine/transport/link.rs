@@ -33,6 +33,9 @@ use crate::error::Refusal;
 /// Messages a link keeps for a receiver that is behind; past that it reports a loss.
 const MESSAGE_BACKLOG: usize = 8_192;
 
+/// How long a client that has failed may take to say why.
+const TELLS_WHY: Duration = Duration::from_millis(100);
+
 /// Who a connection is in the server's eyes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Identity {
@@ -103,23 +106,17 @@ impl LinkOwner {
             task,
         };
         let link = &mut owner.link;
+        // The first command waits for the connection. fred's own `wait_for_connect` may miss it and wait for ever.
         let deadline = Instant::now() + limit;
-        // `wait_for_connect` reports a failure once and would then hang, so the end of the task is watched as well.
-        let connected = tokio::select! {
-            outcome = timeout_at(deadline, link.client.wait_for_connect()) => match outcome {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(error)) => Err(fault(&error)),
-                Err(_) => Err(not_sent("connecting took too long")),
-            },
-            () = link.until_over() => {
-                Err(failure.get().cloned().unwrap_or_else(|| not_sent("the connection was closed at once")))
-            }
-        };
-        connected?;
-        link.identity = match link.query("CLIENT", &["INFO"], deadline).await {
+        let answer = link.query("CLIENT", &["INFO"], deadline).await;
+        link.identity = match answer {
             Ok(Reply::Text(text)) => Identity::parse(&text),
             Ok(_) | Err(Fault::Refused { .. }) => None,
-            Err(other) => return Err(other),
+            Err(silent) => {
+                // Commands are cancelled a moment before the client says why.
+                let _ = timeout(TELLS_WHY, link.until_over()).await;
+                return Err(failure.get().cloned().unwrap_or(silent));
+            }
         };
         Ok(owner)
     }
@@ -240,12 +237,6 @@ pub(super) async fn alive(link: &Link, limit: Duration) -> bool {
     timeout(limit, link.query("PING", &[], Instant::now() + limit))
         .await
         .is_ok_and(|reply| !matches!(reply, Err(Fault::Unknown { .. } | Fault::NotSent { .. })))
-}
-
-fn not_sent(reason: &str) -> Fault {
-    Fault::NotSent {
-        reason: reason.to_owned(),
-    }
 }
 
 fn convert(value: Value) -> Reply {

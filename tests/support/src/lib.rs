@@ -3,11 +3,14 @@
 //! - [`finder`] finds a server binary on this machine or provides one.
 //! - [`server`] starts it on a free loopback port and stops it again, whatever happens to the test.
 //! - [`resp`] is a small blocking client that shows what the server really holds.
+//! - [`history`] checks that no two holders of a lock ever met.
+//! - [`jvm`] drives the real Redisson.
 //! - [`proxy`] sits between a client and a server and breaks what a test tells it to break.
 //! - [`wait`] waits for a condition instead of sleeping.
 
 pub mod finder;
 pub mod frame;
+pub mod history;
 pub mod jvm;
 pub mod proxy;
 pub mod resp;

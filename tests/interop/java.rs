@@ -1,0 +1,132 @@
+//! Locks in the hands of JVM threads.
+
+use std::time::Instant;
+
+use redlatch_support::{
+    Direct, eventually_async,
+    jvm::{Jvm, JvmError, Pending, Reply},
+    unique_name,
+};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use crate::common::{LIMIT, secs, subscribers};
+
+/// What a JVM call came to.
+pub(crate) type Answer = Result<Reply, JvmError>;
+
+/// One JVM thread and one lock: what `RLock` is to Java code.
+#[derive(Debug)]
+pub(crate) struct JavaLock<'a> {
+    jvm: &'a Jvm,
+    worker: String,
+    name: String,
+}
+
+impl<'a> JavaLock<'a> {
+    /// A lock in the hands of a new thread.
+    pub(crate) fn new(jvm: &'a Jvm, name: &str) -> Self {
+        Self {
+            jvm,
+            worker: unique_name("thread"),
+            name: name.to_owned(),
+        }
+    }
+
+    /// Begins an operation (see `redlatch_support::jvm`) on the lock.
+    pub(crate) fn begin(&self, op: &str, more: &[&str]) -> Pending {
+        let mut args = vec!["lock", &self.name];
+        args.extend(more);
+        self.jvm.start_call(&self.worker, op, &args)
+    }
+
+    /// Runs an operation without holding up the runtime.
+    pub(crate) async fn run(&self, op: &str, more: &[&str]) -> Answer {
+        answer(self.begin(op, more)).await
+    }
+
+    async fn value(&self, op: &str, more: &[&str]) -> String {
+        match self.run(op, more).await {
+            Ok(reply) => reply.value,
+            Err(error) => panic!("{op} {more:?} of {:?} in the JVM: {error}", self.name),
+        }
+    }
+
+    pub(crate) async fn lock(&self) {
+        self.value("lock", &[]).await;
+    }
+
+    pub(crate) async fn unlock(&self) {
+        self.value("unlock", &[]).await;
+    }
+
+    pub(crate) async fn try_lock(&self) -> bool {
+        self.truth("trylock").await
+    }
+
+    /// A question or attempt that Java answers with a boolean.
+    pub(crate) async fn truth(&self, op: &str) -> bool {
+        self.value(op, &[]).await == "true"
+    }
+
+    /// A question that Java answers with a number.
+    pub(crate) async fn number(&self, op: &str) -> i64 {
+        let value = self.value(op, &[]).await;
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{op} in the JVM gave {value:?}, not a number"))
+    }
+
+    /// The owner id on the server.
+    pub(crate) async fn owner(&self) -> String {
+        let thread = self.jvm.start_call(&self.worker, "threadid", &[]);
+        let thread = answer(thread).await.expect("a thread has an id").value;
+        format!("{}:{thread}", self.jvm.uuid())
+    }
+}
+
+/// Waits for a JVM call without holding up the runtime.
+pub(crate) async fn answer(mut pending: Pending) -> Answer {
+    spawn_blocking(move || pending.wait(LIMIT))
+        .await
+        .expect("joins")
+        .unwrap_or_else(|| panic!("no answer from the JVM within {LIMIT:?}"))
+}
+
+/// Follows a JVM call from now on; gives its reply and when it came.
+pub(crate) fn follow(mut pending: Pending) -> JoinHandle<(Answer, Instant)> {
+    spawn_blocking(move || {
+        let reply = pending
+            .wait(LIMIT)
+            .unwrap_or_else(|| panic!("no answer from the JVM within {LIMIT:?}"));
+        (reply, Instant::now())
+    })
+}
+
+/// Says that the JVM refused because the thread does not hold the lock.
+#[track_caller]
+pub(crate) fn assert_not_owner(answer: &Answer) {
+    match answer {
+        Err(error) if error.class == "IllegalMonitorStateException" => {}
+        other => panic!("an IllegalMonitorStateException was due, not {other:?}"),
+    }
+}
+
+/// Waits for the lock in the JVM. Comes back when the thread has asked twice, before and after subscribing, so that
+/// from then on only a message, or the end of the lock's own time, lets it in.
+///
+/// The count is the server's, so nobody else may use the server meanwhile.
+pub(crate) async fn wait_in_jvm(
+    direct: &Direct,
+    key: &str,
+    lock: &JavaLock<'_>,
+) -> JoinHandle<(Answer, Instant)> {
+    let scripts = || direct.command_calls("evalsha");
+    let before = scripts();
+    let waiting = follow(lock.begin("lock", &[]));
+    subscribers(direct, key, 1).await;
+    eventually_async("the JVM has asked twice", secs(5), async || {
+        scripts() >= before + 2
+    })
+    .await;
+    waiting
+}

@@ -1,0 +1,42 @@
+//! The JVM side of the interop tests: builds the Redisson driver of `tests/interop/driver` and runs
+//! it.
+//!
+//! Everything here blocks; async tests call it from a thread or through `spawn_blocking`.
+//!
+//! ```no_run
+//! use redlatch_support::jvm::{self, Jvm, JvmOptions};
+//!
+//! let Some(driver) = jvm::jvm_or_skip("my_test") else { return };
+//! let jvm = Jvm::start(driver, &JvmOptions::single("127.0.0.1:6379"));
+//! jvm.call("w1", "lock", &["lock", "orders"]).unwrap();
+//! let refused = jvm.call("w2", "unlock", &["lock", "orders"]).unwrap_err();
+//! assert_eq!(refused.class, "IllegalMonitorStateException");
+//! ```
+//!
+//! Operations (arguments in order, results in brackets). `K` is a lock kind: `lock`, `fair`,
+//! `spin`, `fenced`, `read`, `write`, `nonreentrant`, `nonreentrantfair`; `N` is the lock's name;
+//! times are milliseconds.
+//!
+//! * `lock K N`, `lockint K N` (interruptible), `lockfor K N lease`
+//! * `trylock K N` \[bool\], `trylockfor K N wait lease` \[bool\], lease `-1` = kept alive by the
+//!   watchdog
+//! * `unlock K N`, `forceunlock K N` \[bool\]
+//! * `islocked K N`, `isheld K N`, `isheldby K N threadid` \[bool\], `holdcount K N`, `ttl K N`
+//!   \[number\]
+//! * `threadid` \[number\], `interrupt worker` \[did the worker exist\]
+//! * `contend K N counterkey duration threads think` \[cycles\], with one [`Interval`] for each
+//!   critical section
+
+mod answer;
+mod build;
+mod options;
+mod process;
+mod shared;
+mod token;
+mod tools;
+
+pub use answer::{Interval, JvmError, Pending, Reply};
+pub use build::{DriverJar, jvm_or_skip};
+pub use options::{JvmMode, JvmOptions};
+pub use process::Jvm;
+pub use tools::{JvmTools, availability};

@@ -1,0 +1,117 @@
+//! What a JVM is started with.
+
+use std::time::Duration;
+
+/// How Redisson finds the servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum JvmMode {
+    /// One server; the only address.
+    #[default]
+    Single,
+    /// A cluster; some of its nodes.
+    Cluster,
+    /// A master watched by sentinels; the sentinels. The master's name is `mymaster` unless
+    /// `--master-name` is in `extra`.
+    Sentinel,
+}
+
+/// What a [`Jvm`] is started with. `None` leaves Redisson's default.
+#[derive(Debug, Clone, Default)]
+pub struct JvmOptions {
+    /// `host:port` or a `redis://` / `rediss://` address; several in the cluster and sentinel
+    /// modes.
+    pub addresses: Vec<String>,
+    /// How the addresses are meant.
+    pub mode: JvmMode,
+    /// `lockWatchdogTimeout`; renewals come every third of it.
+    pub watchdog: Option<Duration>,
+    /// Command timeout.
+    pub timeout: Option<Duration>,
+    /// Put before every object name by a name mapper (the counter key of `contend` is not touched).
+    pub prefix: Option<String>,
+    /// RESP3 instead of RESP2.
+    pub resp3: bool,
+    /// Further driver options, as `--name`, value pairs.
+    pub extra: Vec<String>,
+}
+
+impl JvmOptions {
+    /// One server with Redisson's defaults.
+    pub fn single(address: impl Into<String>) -> Self {
+        Self {
+            addresses: vec![address.into()],
+            ..Self::default()
+        }
+    }
+
+    /// Cluster nodes with Redisson's defaults.
+    pub fn cluster(addresses: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let addresses = addresses.into_iter().map(Into::into).collect();
+        Self {
+            addresses,
+            mode: JvmMode::Cluster,
+            ..Self::default()
+        }
+    }
+
+    /// Sets the watchdog timeout.
+    #[must_use]
+    pub fn watchdog(mut self, watchdog: Duration) -> Self {
+        self.watchdog = Some(watchdog);
+        self
+    }
+
+    /// Sets the command timeout.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Sets the name prefix.
+    #[must_use]
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = Some(prefix.into());
+        self
+    }
+
+    /// Speaks RESP3.
+    #[must_use]
+    pub fn resp3(mut self) -> Self {
+        self.resp3 = true;
+        self
+    }
+
+    pub(super) fn arguments(&self) -> Vec<String> {
+        let mut arguments = Vec::new();
+        let mut add = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
+        for address in &self.addresses {
+            let full = if address.contains("://") {
+                address.clone()
+            } else {
+                format!("redis://{address}")
+            };
+            add("--address", full);
+        }
+        let mode = match self.mode {
+            JvmMode::Single => "single",
+            JvmMode::Cluster => "cluster",
+            JvmMode::Sentinel => "sentinel",
+        };
+        add("--mode", mode.to_owned());
+        if let Some(watchdog) = self.watchdog {
+            add("--watchdog", watchdog.as_millis().to_string());
+        }
+        if let Some(timeout) = self.timeout {
+            add("--timeout", timeout.as_millis().to_string());
+        }
+        if let Some(prefix) = &self.prefix {
+            add("--prefix", prefix.clone());
+        }
+        if self.resp3 {
+            add("--protocol", "RESP3".to_owned());
+        }
+        arguments.extend(self.extra.iter().cloned());
+        arguments
+    }
+}
