@@ -129,6 +129,20 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    /// A call about the name `n` by an owner with this number.
+    #[cfg(test)]
+    pub(crate) fn example(protocol: &'static dyn Protocol, number: u64) -> Self {
+        let owner = Owner::explicit(number).expect("small");
+        Self {
+            name: Bytes::from_static(b"n"),
+            shown: "n".into(),
+            field: protocol.field("u", owner).into(),
+            owner,
+            protocol,
+            publish: "PUBLISH",
+        }
+    }
+
     /// The name as text; it was made from a `str`.
     pub(crate) fn name_str(&self) -> &str {
         std::str::from_utf8(&self.name).unwrap_or_default()

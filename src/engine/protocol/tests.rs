@@ -6,18 +6,6 @@ use crate::{engine::script::script, naming};
 /// Stands in for the scripts of kinds that are not built yet.
 static SKETCH: Script = script!("reentrant/acquire");
 
-fn call(protocol: &'static dyn Protocol, number: u64) -> Call {
-    let owner = Owner::explicit(number).expect("small");
-    Call {
-        name: Bytes::from_static(b"n"),
-        shown: "n".into(),
-        field: protocol.field("u", owner).into(),
-        owner,
-        protocol,
-        publish: "PUBLISH",
-    }
-}
-
 fn command(keys: Vec<Bytes>, args: Vec<Bytes>) -> Command {
     Command {
         script: &SKETCH,
@@ -152,7 +140,7 @@ fn the_trait_carries_the_whole_family() {
         ttl_ms: 30_000,
     };
 
-    let fenced = call(&Fenced, 1);
+    let fenced = Call::example(&Fenced, 1);
     let keys = Fenced.acquire(&fenced, &ask).keys;
     assert_eq!(keys, [&b"n"[..], b"redisson_lock_token:{n}"]);
     let granted = Reply::Array(vec![Reply::Int(1), Reply::Int(1), Reply::Int(42)]);
@@ -162,13 +150,13 @@ fn the_trait_carries_the_whole_family() {
         Some(Attempt::Granted { holds: 1, token })
     );
 
-    let spin = call(&Spin, 1);
+    let spin = Call::example(&Spin, 1);
     assert!(matches!(Spin.wake(&spin), Wake::Backoff { .. }));
     assert_eq!(Spin.release(&spin, &rest).keys.len(), 1);
 
     assert!(!NonReentrant.reentrant());
 
-    let (first, second) = (call(&Fair, 1), call(&Fair, 2));
+    let (first, second) = (Call::example(&Fair, 1), Call::example(&Fair, 2));
     assert_eq!(Fair.admission(), Admission::Each);
     assert_ne!(
         Fair.wake(&first),
@@ -178,14 +166,14 @@ fn the_trait_carries_the_whole_family() {
     assert_eq!(Fair.acquire(&first, &ask).args[2], "10000");
     assert!(Fair.abandon(&first).is_some());
 
-    let read = call(&Read, 1);
+    let read = Call::example(&Read, 1);
     let mut batch = Batch::default();
     Read.renew(&read, &rest, &mut batch);
     assert_eq!(batch.keys.len(), 3, "the name and a marker for each hold");
     assert_ne!(Read.renewal().name, Fenced.renewal().name);
     assert_eq!(Read.admission(), Admission::Shared);
 
-    let write = call(&Write, 1);
+    let write = Call::example(&Write, 1);
     assert!(write.field.ends_with(b":write"));
     assert_eq!(Write.wake(&write), Read.wake(&read));
     assert_eq!(Write.renewal().name, Fenced.renewal().name);

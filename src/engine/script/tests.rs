@@ -6,7 +6,6 @@ use super::*;
 use crate::{
     engine::protocol::{Ask, Call, Rest},
     lock::{kind::sealed::Sealed, reentrant},
-    owner::Owner,
 };
 
 /// What a header declares: single slots by number, or a pattern with `i` for a list.
@@ -111,16 +110,8 @@ fn headers_keep_their_contract() {
 
 #[test]
 fn commands_fit_their_headers() {
-    let owner = Owner::explicit(1).expect("small");
     let protocol = reentrant::Reentrant::protocol();
-    let call = Call {
-        name: Bytes::from_static(b"n"),
-        shown: "n".into(),
-        field: protocol.field("u", owner).into(),
-        owner,
-        protocol,
-        publish: "PUBLISH",
-    };
+    let call = Call::example(protocol, 1);
     let ask = Ask {
         holds: 1,
         ttl_ms: 1,

@@ -1,22 +1,13 @@
 //! The state table, row by row, with no server.
 
 use super::*;
-use crate::{lock::kind::sealed::Sealed, owner::Owner};
+use crate::lock::kind::sealed::Sealed;
 
 const WATCHDOG: Duration = Duration::from_secs(30);
 
 fn slot() -> Slot {
-    let owner = Owner::explicit(1).expect("small");
     let protocol = crate::lock::reentrant::Reentrant::protocol();
-    let call = Call {
-        name: "n".into(),
-        shown: "n".into(),
-        field: protocol.field("u", owner).into(),
-        owner,
-        protocol,
-        publish: "PUBLISH",
-    };
-    Slot::new(call, 1)
+    Slot::new(Call::example(protocol, 1), 1)
 }
 
 fn secs(secs: u64) -> Duration {
