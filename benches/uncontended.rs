@@ -1,0 +1,522 @@
+//! What a lock that nobody else wants costs: `lock` + `unlock` with redlatch, against the same two scripts sent raw
+//! through fred, and against `redis-benchmark` sending them.
+//!
+//! ```text
+//! cargo bench --bench uncontended              # about half a minute
+//! cargo bench --bench uncontended -- --quick   # a few seconds
+//! ```
+//!
+//! All contenders run in turns, several rounds in one go, so that a machine that gets slower meanwhile gets slower for
+//! all of them; each ratio is the median of the ratios of the rounds. The server is one of our own, or the one that
+//! `REDIS_URL` names.
+//!
+//! With one task, client and server take turns, and most of a pair is two wake-ups: where the system runs them on two
+//! cores, one of which has gone to sleep each time, everybody is slower by half and the ratios say little. Look at the
+//! lowest and the highest, and in doubt have all of it on one core: `taskset -c 1 cargo bench --bench uncontended`.
+//!
+//! The figures of `redis-benchmark` come from two runs, one for each script, on keys that make both take the path they
+//! take here: the acquire on names that are free, the release on names that are held (nearly all of them; a name drawn
+//! twice is not held any more the second time).
+
+use std::{
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+    time::{Duration, Instant},
+};
+
+use redlatch::fred::{
+    prelude::{Builder, Client as Fred, ClientLike, Config, LuaInterface},
+    types::{Key, RespVersion, Value, config::ServerConfig},
+    util::sha1_hash,
+};
+use redlatch_support::{Flavor, Server, finder, unique_name};
+use tokio::{runtime, task::JoinSet};
+
+type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
+
+const ACQUIRE: &str = include_str!("../src/scripts/reentrant/acquire.lua");
+const RELEASE: &str = include_str!("../src/scripts/reentrant/release.lua");
+/// The watchdog's time to live, as redlatch sends it.
+const TTL_MS: &str = "30000";
+/// An owner as long as redlatch's own.
+const OWNER: &str = "0b1f6d2c-7f0e-4d7e-9a55-3a5d6c1e8f42:17";
+const CHANNEL: &str = "redisson_lock__channel";
+/// Names that `redis-benchmark` draws from: so many that a free one is met nearly always.
+const FREE_NAMES: u32 = 2_000_000_000;
+/// Held names for each release that `redis-benchmark` sends.
+const HELD_PER_RELEASE: u64 = 10;
+/// Locks many names at once, for `redis-benchmark` to release: `prefix`, first, last, owner.
+const HOLD_MANY: &str = "for i = ARGV[2], ARGV[3] do \
+    local key = ARGV[1] .. string.format('%012d', i) \
+    redis.call('hset', key, ARGV[4], 1) redis.call('pexpire', key, 60000) end";
+/// Clock ticks a second in `/proc/self/stat`; the same on every Linux.
+const TICKS: f64 = 100.0;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if !arguments.iter().any(|argument| argument == "--bench") {
+        println!("nothing was measured: run `cargo bench --bench uncontended`");
+        return ExitCode::SUCCESS;
+    }
+    let quick = arguments.iter().any(|argument| argument == "--quick");
+    match compare(quick) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("uncontended: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// How much is measured.
+#[derive(Clone, Copy)]
+struct Plan {
+    rounds: usize,
+    slice: Duration,
+}
+
+fn compare(quick: bool) -> Result<()> {
+    let plan = if quick {
+        Plan {
+            rounds: 5,
+            slice: Duration::from_millis(150),
+        }
+    } else {
+        Plan {
+            rounds: 13,
+            slice: Duration::from_millis(250),
+        }
+    };
+    let given = std::env::var("REDIS_URL").ok();
+    let server = match given {
+        Some(_) => None,
+        None => Some(Server::builder().try_start()?),
+    };
+    let url = match (given, &server) {
+        (Some(url), _) => url,
+        (None, Some(server)) => server.url(),
+        (None, None) => return Err("there is no server".into()),
+    };
+    let who = server.as_ref().map_or_else(
+        || "the server of REDIS_URL".to_owned(),
+        |server| format!("{} {}", server.binary().path.display(), server.version()),
+    );
+    println!("lock + unlock, uncontended, over loopback: {who}");
+    println!(
+        "{} rounds of {:?} each in turns; medians, with the lowest and the highest",
+        plan.rounds, plan.slice
+    );
+    let tool = find_tool(server.as_ref());
+    if let Err(reason) = &tool {
+        println!("without redis-benchmark: {reason}");
+    }
+    let tool = tool.ok();
+
+    let one = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    one.block_on(case(
+        "1 task, current-thread runtime",
+        1,
+        plan,
+        &url,
+        tool.as_ref(),
+    ))?;
+    let many = runtime::Builder::new_multi_thread().enable_all().build()?;
+    many.block_on(case(
+        "64 tasks on a name each, multi-thread runtime",
+        64,
+        plan,
+        &url,
+        tool.as_ref(),
+    ))
+}
+
+/// All contenders in turns.
+async fn case(title: &str, tasks: usize, plan: Plan, url: &str, tool: Option<&Tool>) -> Result<()> {
+    let redlatch = redlatch::Client::connect(url).await?;
+    let fred = raw_client(url).await?;
+    let prefix = unique_name("bench");
+    let warm_up = plan.slice / 2;
+    let ours = |slice| with_redlatch(&redlatch, &prefix, tasks, slice);
+    let theirs = |slice| with_fred(&fred, &prefix, tasks, slice);
+    ours(warm_up).await?;
+    let pace = theirs(warm_up).await?.pairs_per_second;
+    // As many as take about half a slice, for either script.
+    let requests = (pace * plan.slice.as_secs_f64()) as u64;
+
+    let mut figures = [Vec::new(), Vec::new(), Vec::new()];
+    for round in 0..plan.rounds {
+        figures[0].push(ours(plan.slice).await?);
+        figures[1].push(theirs(plan.slice).await?);
+        if let Some(tool) = tool {
+            let names = format!("{prefix}:{round}:{{held}}:");
+            hold_many(&fred, &names, requests * HELD_PER_RELEASE).await?;
+            figures[2].push(tool.measure(url, &prefix, &names, tasks, requests)?);
+        }
+    }
+    redlatch.close(Duration::from_secs(2)).await;
+    fred.quit().await?;
+
+    println!(
+        "\n{title}\n{:<28}{:>9}{:>20}{:>14}",
+        "", "pairs/s", "", "CPU us/pair"
+    );
+    let rows = [
+        "redlatch".to_owned(),
+        "raw fred".to_owned(),
+        format!("redis-benchmark -c {tasks}"),
+    ];
+    for (row, figures) in rows.iter().zip(&figures) {
+        if figures.is_empty() {
+            continue;
+        }
+        let pace = Spread::of(figures.iter().map(|figure| figure.pairs_per_second));
+        let cpu = Spread::of(figures.iter().filter_map(|figure| figure.cpu_us));
+        let cpu = cpu.map_or_else(|| "-".to_owned(), |cpu| format!("{:.1}", cpu.median));
+        if let Some(pace) = pace {
+            let range = format!("{:.0} .. {:.0}", pace.lowest, pace.highest);
+            println!("{row:<28}{:>9.0}{range:>20}{cpu:>14}", pace.median);
+        }
+    }
+    for (other, contender) in [(1, "raw fred"), (2, "redis-benchmark")] {
+        let ratios = figures[0]
+            .iter()
+            .zip(&figures[other])
+            .map(|(ours, other)| ours.pairs_per_second / other.pairs_per_second);
+        if let Some(ratio) = Spread::of(ratios) {
+            let range = format!("{:.2} .. {:.2}", ratio.lowest, ratio.highest);
+            println!(
+                "{:<28}{:>9.2}{range:>20}",
+                format!("redlatch / {contender}"),
+                ratio.median
+            );
+        }
+    }
+    Ok(())
+}
+
+/// One slice of one contender.
+#[derive(Clone, Copy)]
+struct Figure {
+    pairs_per_second: f64,
+    /// Processor time of the client, where the system tells.
+    cpu_us: Option<f64>,
+}
+
+/// The middle and the ends.
+struct Spread {
+    median: f64,
+    lowest: f64,
+    highest: f64,
+}
+
+impl Spread {
+    fn of(figures: impl Iterator<Item = f64>) -> Option<Self> {
+        let mut sorted: Vec<f64> = figures.collect();
+        sorted.sort_by(f64::total_cmp);
+        Some(Self {
+            median: *sorted.get(sorted.len() / 2)?,
+            lowest: *sorted.first()?,
+            highest: *sorted.last()?,
+        })
+    }
+}
+
+async fn with_redlatch(
+    client: &redlatch::Client,
+    prefix: &str,
+    tasks: usize,
+    slice: Duration,
+) -> Result<Figure> {
+    let pairs = (0..tasks).map(|task| {
+        let lock = client.lock(format!("{prefix}:ours:{task}"));
+        async move |until: Instant| {
+            let mut pairs = 0_u64;
+            while Instant::now() < until {
+                lock.lock().await?.unlock().await?;
+                pairs += 1;
+            }
+            Ok(pairs)
+        }
+    });
+    let pairs: Vec<_> = pairs.collect();
+    timed(slice, |until, all| {
+        for pair in pairs {
+            all.spawn(async move { pair(until).await });
+        }
+    })
+    .await
+}
+
+async fn with_fred(client: &Fred, prefix: &str, tasks: usize, slice: Duration) -> Result<Figure> {
+    let (acquire, release) = (sha1_hash(ACQUIRE), sha1_hash(RELEASE));
+    timed(slice, |until, all| {
+        for task in 0..tasks {
+            let (client, acquire, release) = (client.clone(), acquire.clone(), release.clone());
+            let name = format!("{prefix}:raw:{task}");
+            let channel = format!("{CHANNEL}:{{{name}}}");
+            all.spawn(async move {
+                let mut pairs = 0_u64;
+                while Instant::now() < until {
+                    let granted: Value = client
+                        .evalsha(
+                            acquire.as_str(),
+                            vec![Key::from(&name)],
+                            vec![TTL_MS, OWNER, "1"],
+                        )
+                        .await?;
+                    let freed: Value = client
+                        .evalsha(
+                            release.as_str(),
+                            vec![Key::from(&name), Key::from(&channel)],
+                            vec![OWNER, "0", TTL_MS, "PUBLISH"],
+                        )
+                        .await?;
+                    if granted != Value::Array(vec![1.into(), 1.into()]) || freed != 1.into() {
+                        return Err(format!("unexpected: {granted:?} {freed:?}").into());
+                    }
+                    pairs += 1;
+                }
+                Ok(pairs)
+            });
+        }
+    })
+    .await
+}
+
+/// Runs what `spawn` spawns and adds up its pairs.
+async fn timed(
+    slice: Duration,
+    spawn: impl FnOnce(Instant, &mut JoinSet<Result<u64>>),
+) -> Result<Figure> {
+    let mut all = JoinSet::new();
+    let cpu = CpuTime::now();
+    let started = Instant::now();
+    spawn(started + slice, &mut all);
+    let mut pairs = 0;
+    while let Some(ended) = all.join_next().await {
+        pairs += ended??;
+    }
+    let elapsed = started.elapsed().as_secs_f64();
+    let cpu = cpu.and_then(|before| Some(CpuTime::now()?.own - before.own));
+    let pairs = pairs as f64;
+    Ok(Figure {
+        pairs_per_second: pairs / elapsed,
+        cpu_us: cpu.map(|seconds| seconds * 1e6 / pairs),
+    })
+}
+
+/// A client set up as redlatch sets up its own, with both scripts loaded.
+async fn raw_client(url: &str) -> Result<Fred> {
+    let mut config = Config::from_url_centralized(url)?;
+    config.version = RespVersion::RESP3;
+    let mut builder = Builder::from_config(config);
+    builder.with_connection_config(|connection| {
+        connection.max_command_attempts = 1;
+        connection.tcp.nodelay = Some(true);
+    });
+    let client = builder.build()?;
+    client.init().await?;
+    for script in [ACQUIRE, RELEASE] {
+        client.script_load::<(), _>(script).await?;
+    }
+    Ok(client)
+}
+
+/// Locks the names `prefix000000000000` and so on.
+async fn hold_many(client: &Fred, prefix: &str, names: u64) -> Result<()> {
+    const BATCH: u64 = 5_000;
+    for first in (0..names).step_by(BATCH as usize) {
+        let last = (first + BATCH).min(names) - 1;
+        let (first, last) = (first.to_string(), last.to_string());
+        client
+            .eval::<(), _, _, _>(
+                HOLD_MANY,
+                Vec::<Key>::new(),
+                vec![prefix, &first, &last, OWNER],
+            )
+            .await?;
+    }
+    Ok(())
+}
+
+/// Seconds of processor time.
+struct CpuTime {
+    own: f64,
+    /// Of child processes that have ended.
+    children: f64,
+}
+
+impl CpuTime {
+    fn now() -> Option<Self> {
+        let stat = fs::read_to_string("/proc/self/stat").ok()?;
+        // The name in brackets may hold anything; the 14th to 17th field come after it.
+        let (_, fields) = stat.rsplit_once(") ")?;
+        let ticks: Vec<f64> = fields
+            .split(' ')
+            .skip(11)
+            .take(4)
+            .map_while(|field| field.parse().ok())
+            .collect();
+        match ticks[..] {
+            [user, system, child_user, child_system] => Some(Self {
+                own: (user + system) / TICKS,
+                children: (child_user + child_system) / TICKS,
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// `redis-benchmark`, or its twin of Valkey.
+struct Tool {
+    path: PathBuf,
+    library_path: Option<PathBuf>,
+}
+
+/// Looks on the PATH, beside the server, beside the packaged Redis 7.0, and at last in that one's package.
+fn find_tool(server: Option<&Server>) -> Result<Tool> {
+    let names = ["redis-benchmark", "valkey-benchmark"];
+    let beside = |folder: &Path, library_path: Option<&PathBuf>| {
+        names
+            .iter()
+            .map(|name| folder.join(name))
+            .find(|path| path.is_file())
+            .map(|path| Tool {
+                path,
+                library_path: library_path.cloned(),
+            })
+            .filter(Tool::runs)
+    };
+    let on_path = std::env::var_os("PATH")
+        .and_then(|path| std::env::split_paths(&path).find_map(|folder| beside(&folder, None)));
+    if let Some(tool) = on_path {
+        return Ok(tool);
+    }
+    let packaged = finder::find(Flavor::Redis70);
+    let binaries = [server.map(Server::binary), packaged.as_ref().ok()];
+    for binary in binaries.into_iter().flatten() {
+        let folder = binary.path.parent().unwrap_or(Path::new("/"));
+        if let Some(tool) = beside(folder, binary.library_path.as_ref()) {
+            return Ok(tool);
+        }
+    }
+    let binary = packaged.map_err(|error| format!("install redis-tools to have it; {error}"))?;
+    let folder = binary.path.parent().ok_or("the server has no folder")?;
+    unpack_tool(folder)?;
+    beside(folder, binary.library_path.as_ref())
+        .ok_or_else(|| "the one in the package redis-tools does not run here".into())
+}
+
+/// Gets the package redis-tools and puts its `redis-benchmark` into `folder`.
+fn unpack_tool(folder: &Path) -> Result<()> {
+    let scratch = folder.join(unique_name("redis-tools"));
+    fs::create_dir_all(&scratch)?;
+    let script = "apt-get -q download redis-tools && dpkg -x redis-tools*.deb . \
+                  && mv usr/bin/redis-benchmark ..";
+    let unpacked = Command::new("sh")
+        .args(["-c", script])
+        .current_dir(&scratch)
+        .stdin(Stdio::null())
+        .output();
+    fs::remove_dir_all(&scratch)?;
+    if unpacked?.status.success() {
+        Ok(())
+    } else {
+        Err("install redis-tools to have it; apt-get download redis-tools failed".into())
+    }
+}
+
+impl Tool {
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.path);
+        if let Some(folder) = &self.library_path {
+            command.env("LD_LIBRARY_PATH", folder);
+        }
+        command.stdin(Stdio::null());
+        command
+    }
+
+    fn runs(&self) -> bool {
+        self.command()
+            .arg("--version")
+            .output()
+            .is_ok_and(|output| output.status.success())
+    }
+
+    /// Both scripts one after the other; the time of a pair is the sum of both.
+    fn measure(
+        &self,
+        url: &str,
+        prefix: &str,
+        held: &str,
+        clients: usize,
+        requests: u64,
+    ) -> Result<Figure> {
+        let free = format!("{prefix}:{{free}}:__rand_int__");
+        let held_name = format!("{held}__rand_int__");
+        let channel = format!("{CHANNEL}:{held_name}");
+        let (acquire, release) = (sha1_hash(ACQUIRE), sha1_hash(RELEASE));
+        let before = CpuTime::now();
+        let acquires = self.requests_per_second(
+            url,
+            clients,
+            requests,
+            u64::from(FREE_NAMES),
+            &["evalsha", &acquire, "1", &free, TTL_MS, OWNER, "1"],
+        )?;
+        let releases = self.requests_per_second(
+            url,
+            clients,
+            requests,
+            requests * HELD_PER_RELEASE,
+            &[
+                "evalsha", &release, "2", &held_name, &channel, OWNER, "0", TTL_MS, "PUBLISH",
+            ],
+        )?;
+        let cpu = before.and_then(|before| Some(CpuTime::now()?.children - before.children));
+        Ok(Figure {
+            pairs_per_second: 1.0 / (1.0 / acquires + 1.0 / releases),
+            cpu_us: cpu.map(|seconds| seconds * 1e6 / requests as f64),
+        })
+    }
+
+    fn requests_per_second(
+        &self,
+        url: &str,
+        clients: usize,
+        requests: u64,
+        names: u64,
+        words: &[&str],
+    ) -> Result<f64> {
+        let config = Config::from_url_centralized(url)?;
+        let ServerConfig::Centralized { server } = &config.server else {
+            return Err("only single servers are measured".into());
+        };
+        let mut command = self.command();
+        command
+            .args(["-h", &server.host, "-p", &server.port.to_string()])
+            .args(["-c", &clients.to_string(), "-P", "1"])
+            .args(["-n", &requests.to_string(), "-r", &names.to_string()])
+            .arg("--csv");
+        if let Some(password) = &config.password {
+            command.args(["-a", password]);
+        }
+        if let Some(user) = &config.username {
+            command.args(["--user", user]);
+        }
+        let output = command.args(words).output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        // "test","rps",... and then the same for the only test, with its whole command line as a name.
+        text.lines()
+            .last()
+            .and_then(|line| line.split("\",\"").nth(1)?.parse().ok())
+            .ok_or_else(|| {
+                let errors = String::from_utf8_lossy(&output.stderr);
+                format!("redis-benchmark said: {text}{errors}").into()
+            })
+    }
+}
