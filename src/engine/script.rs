@@ -74,8 +74,12 @@ pub(crate) struct Command {
 }
 
 /// A decimal argument.
-pub(crate) fn decimal(n: impl ToString) -> Bytes {
-    Bytes::from(n.to_string())
+pub(crate) fn decimal(n: impl Into<u64>) -> Bytes {
+    match n.into() {
+        0 => Bytes::from_static(b"0"),
+        1 => Bytes::from_static(b"1"),
+        n => Bytes::from(n.to_string()),
+    }
 }
 
 /// Runs scripts by digest and loads those the server does not know: once for all callers that found out together.

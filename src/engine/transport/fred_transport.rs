@@ -1,6 +1,7 @@
 //! The transport that speaks to real servers, over two lanes of fred clients: one for requests, one for messages.
 
 use std::{
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -60,9 +61,8 @@ impl Transport for FredTransport {
         Box::pin(async move {
             let link = lane.link(deadline).await?;
             let sent = Instant::now();
-            let reply = link
-                .answered(execute(&link.client, request), deadline)
-                .await;
+            let reply = pin!(execute(&link.client, request));
+            let reply = link.answered(reply, deadline).await;
             if matches!(reply, Err(Fault::Unknown { .. })) {
                 // Replies come in order, so nothing on this link has been answered for that long.
                 if sent.elapsed() >= stuck_after {
@@ -133,10 +133,8 @@ async fn confirmed(
     deadline: Instant,
     request: impl Future<Output = Result<(), FredError>>,
 ) -> Result<(), Fault> {
-    let sent = link
-        .answered(async { request.await.map(|()| Value::Null) }, deadline)
-        .await;
-    let barrier = match sent {
+    let sent = pin!(async { request.await.map(|()| Value::Null) });
+    let barrier = match link.answered(sent, deadline).await {
         Ok(_) => link.query("PING", &[], deadline).await,
         Err(fault) => Err(fault),
     };

@@ -56,7 +56,7 @@ pub(super) struct Lane {
 #[derive(Debug, Clone)]
 enum Stage {
     Connecting { reason: String },
-    Open(Link),
+    Open(Arc<Link>),
     Closed,
 }
 
@@ -83,7 +83,7 @@ impl Lane {
     }
 
     /// The open link, waiting for one until `deadline`.
-    pub(super) async fn link(&self, deadline: Instant) -> Result<Link, Fault> {
+    pub(super) async fn link(&self, deadline: Instant) -> Result<Arc<Link>, Fault> {
         if let Stage::Open(link) = &*self.current.borrow() {
             return Ok(link.clone());
         }
@@ -207,9 +207,9 @@ impl Lane {
     }
 
     /// Hands the link out until it is over; says why it ended.
-    async fn serve(&self, link: &Link, sink: &SignalSink) -> String {
+    async fn serve(&self, link: &Arc<Link>, sink: &SignalSink) -> String {
         if self.purpose == Purpose::Commands {
-            match link.identity.clone() {
+            match link.identity() {
                 Some(identity) => self.lock_predecessors().push(identity),
                 None => sink(Signal::NotFenced {
                     reason: "the server does not say which connection this is".to_owned(),

@@ -12,6 +12,7 @@
 //! ids begin anew, never loses an innocent connection). Only then is the link handed to callers.
 
 use std::{
+    pin::{Pin, pin},
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -43,11 +44,11 @@ pub(super) struct Identity {
     address: String,
 }
 
-/// A live connection: cheap to clone, and of no use once it is over.
-#[derive(Debug, Clone)]
+/// A live connection, of no use once it is over.
+#[derive(Debug)]
 pub(super) struct Link {
     pub(super) client: Client,
-    pub(super) identity: Option<Identity>,
+    identity: OnceLock<Identity>,
     /// Turns true once the connection is over.
     over: watch::Receiver<bool>,
     ended: Arc<watch::Sender<bool>>,
@@ -56,7 +57,7 @@ pub(super) struct Link {
 /// The one owner of a connection. Dropping it ends the connection.
 #[derive(Debug)]
 pub(super) struct LinkOwner {
-    link: Link,
+    link: Arc<Link>,
     task: JoinHandle<()>,
 }
 
@@ -96,33 +97,38 @@ impl LinkOwner {
                 ended.send_replace(true);
             }
         });
-        let mut owner = Self {
-            link: Link {
+        let owner = Self {
+            link: Arc::new(Link {
                 client,
-                identity: None,
+                identity: OnceLock::new(),
                 over,
                 ended,
-            },
+            }),
             task,
         };
-        let link = &mut owner.link;
+        let link = &owner.link;
         // The first command waits for the connection. fred's own `wait_for_connect` may miss it and wait for ever.
         let deadline = Instant::now() + limit;
         let answer = link.query("CLIENT", &["INFO"], deadline).await;
-        link.identity = match answer {
-            Ok(Reply::Text(text)) => Identity::parse(&text),
-            Ok(_) | Err(Fault::Refused { .. }) => None,
+        match answer {
+            Ok(Reply::Text(text)) => {
+                if let Some(identity) = Identity::parse(&text) {
+                    let _ = link.identity.set(identity);
+                }
+            }
+            // Connected, but the server does not say as whom.
+            Ok(_) | Err(Fault::Refused { .. }) => {}
             Err(silent) => {
                 // Commands are cancelled a moment before the client says why.
                 let _ = timeout(TELLS_WHY, link.until_over()).await;
                 return Err(failure.get().cloned().unwrap_or(silent));
             }
-        };
+        }
         Ok(owner)
     }
 
     /// The connection, to be shared with callers.
-    pub(super) fn link(&self) -> &Link {
+    pub(super) fn link(&self) -> &Arc<Link> {
         &self.link
     }
 
@@ -178,14 +184,20 @@ impl Link {
             .iter()
             .map(|arg| Bytes::copy_from_slice(arg.as_bytes()))
             .collect();
-        self.answered(custom(&self.client, verb, args), deadline)
-            .await
+        let reply = pin!(custom(&self.client, verb, args));
+        self.answered(reply, deadline).await
     }
 
-    /// Waits for `reply`, for the end of the connection or for the deadline, whichever is first.
+    /// Who this connection is in the server's eyes, if the server said so.
+    pub(super) fn identity(&self) -> Option<Identity> {
+        self.identity.get().cloned()
+    }
+
+    /// Waits for `reply`, for the end of the connection or for the deadline, whichever is first. The reply comes pinned,
+    /// since it is kilobytes of state that would otherwise be moved about.
     pub(super) async fn answered(
         &self,
-        reply: impl Future<Output = Result<Value, FredError>>,
+        reply: Pin<&mut impl Future<Output = Result<Value, FredError>>>,
         deadline: Instant,
     ) -> Result<Reply, Fault> {
         tokio::select! {
