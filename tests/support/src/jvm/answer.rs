@@ -41,7 +41,7 @@ pub struct JvmError {
 impl JvmError {
     /// The process ended before it answered.
     pub const GONE: &'static str = "JvmGone";
-    /// No answer within the bound of [`Jvm::call`].
+    /// No answer within the bound of [`Jvm::call`](super::Jvm::call).
     pub const NO_ANSWER: &'static str = "NoAnswer";
 
     pub(super) fn local(class: &str, message: impl Into<String>) -> Self {

@@ -15,7 +15,7 @@ pub enum JvmMode {
     Sentinel,
 }
 
-/// What a [`Jvm`] is started with. `None` leaves Redisson's default.
+/// What a [`Jvm`](super::Jvm) is started with. `None` leaves Redisson's default.
 #[derive(Debug, Clone, Default)]
 pub struct JvmOptions {
     /// `host:port` or a `redis://` / `rediss://` address; several in the cluster and sentinel
