@@ -9,6 +9,11 @@ pub(crate) const MAX_NAME_BYTES: usize = 8_192;
 /// Longest accepted lease: 2^53 ms, past which a Lua number is no longer exact.
 const MAX_LEASE_MS: u128 = 1 << 53;
 
+/// Shortest accepted lease: a shorter one would often be over before its grant arrives.
+const SHORTEST_LEASE: Duration = Duration::from_millis(10);
+/// Longest accepted time for connecting, and between two signs of life.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
+
 /// Turns the application's lock names into the names on the server.
 pub(crate) type NameMapper = Arc<dyn Fn(&str) -> String + Send + Sync>;
 
@@ -79,6 +84,17 @@ impl Settings {
             self.command_timeout,
         )?;
         lease_ms("watchdog_timeout", self.watchdog_timeout)?;
+        for (field, value) in [
+            ("connect_timeout", self.connect_timeout),
+            ("heartbeat", self.heartbeat),
+        ] {
+            if value > LONGEST_PAUSE {
+                return Err(Error::invalid(
+                    field,
+                    format!("{value:?} is longer than an hour"),
+                ));
+            }
+        }
         if self.command_timeout > self.watchdog_timeout {
             return Err(Error::invalid(
                 "command_timeout",
@@ -125,7 +141,19 @@ impl Settings {
     }
 }
 
-/// A lease in whole milliseconds, rounded up.
+/// Checks a lease that a caller asks for.
+pub(crate) fn check_lease(lease: Duration) -> Result<()> {
+    lease_ms("lease", lease)?;
+    if lease < SHORTEST_LEASE {
+        return Err(Error::invalid(
+            "lease",
+            format!("{lease:?} is shorter than {SHORTEST_LEASE:?}"),
+        ));
+    }
+    Ok(())
+}
+
+/// A time to live in whole milliseconds, rounded up.
 pub(crate) fn lease_ms(field: &'static str, lease: Duration) -> Result<u64> {
     let ms = lease.as_nanos().div_ceil(1_000_000);
     if ms == 0 {
@@ -166,6 +194,8 @@ mod tests {
 
     #[test]
     fn leases_are_checked_and_rounded_up() {
+        assert!(check_lease(Duration::from_millis(9)).is_err());
+        assert!(check_lease(Duration::from_millis(10)).is_ok());
         assert!(lease_ms("lease", Duration::ZERO).is_err());
         assert!(lease_ms("lease", Duration::MAX).is_err());
         assert!(lease_ms("lease", Duration::from_millis(u64::MAX)).is_err());

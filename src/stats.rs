@@ -45,7 +45,7 @@ counters! {
     grants,
     /// Acquires that found the lock busy and had to wait.
     waits,
-    /// Waits that ended without the lock: time was up, or the caller left.
+    /// Acquires that ended without the lock because their time was up.
     waits_abandoned,
     /// Holds given back.
     releases,
@@ -57,7 +57,7 @@ counters! {
     wakeups_by_poll,
     /// Waiters woken because a connection or a subscription came back.
     wakeups_by_reconnect,
-    /// Waiters woken by a release in this process while no subscription was live.
+    /// Waiters woken from inside this process: by a release while no message could come, by a hold lost here, by closing.
     wakeups_by_release,
     /// Locks renewed, one for each lock and round.
     renewals,

@@ -68,17 +68,25 @@ impl Engine {
         }
     }
 
+    /// Whether the caller is an owner who enters again.
+    fn holds_already(&self, name: &NameRef, wish: &Wish) -> bool {
+        let call = &wish.call;
+        call.protocol.reentrant()
+            && name
+                .find(&call.field)
+                .is_some_and(|slot| slot.live(Instant::now()) > 0)
+    }
+
     async fn contend(self: &Arc<Self>, wish: &Wish, progress: &Progress) -> Result<Option<Grip>> {
         let call = &wish.call;
         let name = NameRef::get(self, &call.name);
         let impatient = wish.patience == Patience::None;
         loop {
-            if call.protocol.reentrant()
+            if self.holds_already(&name, wish)
                 && let Some(slot) = name.find(&call.field)
-                && slot.live(Instant::now()) > 0
             {
                 let repair = Repair(slot.clone());
-                match self.ask_for(&slot, wish, progress).await? {
+                match self.ask_for(&slot, wish, progress, || {}).await? {
                     Tried::Granted(grip) => return Ok(Some(grip)),
                     // Lost meanwhile: stand in line as everybody.
                     Tried::Busy { .. } => drop(repair),
@@ -90,10 +98,20 @@ impl Engine {
                 let Some(ticket) = name.join(&call.field, impatient) else {
                     return Ok(None);
                 };
-                match ticket.turn().await {
+                if ticket.is_waiting() && self.holds_already(&name, wish) {
+                    // Granted between the look above and the line, whose word to enter has passed by then.
+                    continue;
+                }
+                let verdict = tokio::select! {
+                    biased;
+                    verdict = ticket.turn() => verdict,
+                    () = self.until_hopeless(wish, progress) => Verdict::Silent,
+                };
+                match verdict {
                     Verdict::Head => Some(ticket),
                     Verdict::Enter => continue,
                     Verdict::Refused => return Ok(None),
+                    Verdict::Silent => return Err(self.no_answer(wish)),
                 }
             };
             let lead = Lead {
@@ -133,7 +151,7 @@ impl Drop for Leaving<'_> {
         if let Some(command) = self.call.protocol.abandon(self.call) {
             let engine = self.engine.clone();
             self.engine.background.spawn(async move {
-                let deadline = Instant::now() + engine.settings.outage_patience;
+                let deadline = later(Instant::now(), engine.settings.outage_patience);
                 let _ = engine.run(command, deadline).await;
             });
         }
@@ -180,7 +198,7 @@ impl Lead<'_> {
             };
             let left = match here {
                 Some(left) => Some(left),
-                None => match engine.ask_for(slot, self.wish, self.progress).await? {
+                None => match self.ask(slot).await? {
                     Tried::Granted(grip) => {
                         leaving.armed = false;
                         grip.announce(exclusive);
@@ -210,7 +228,9 @@ impl Lead<'_> {
                     let (Some(channel), Some(seen)) = (channel, seen) else {
                         let channel = self.listen(&name);
                         let limit = engine.settings.command_timeout;
+                        let sleeping = engine.poll.sleep(call, &channel);
                         engine.wakeups.until_confirmed(&channel, limit).await;
+                        drop(sleeping);
                         // An unlock may have slipped in before the subscription, unless the holder is one of ours.
                         prompted = false;
                         continue;
@@ -220,6 +240,16 @@ impl Lead<'_> {
                 }
             }
         }
+    }
+
+    async fn ask(&self, slot: &SlotRef) -> Result<Tried> {
+        let on_failure = || {
+            if let Some(ticket) = &self.ticket {
+                ticket.fail_impatient();
+            }
+        };
+        let (wish, progress) = (self.wish, self.progress);
+        self.engine.ask_for(slot, wish, progress, on_failure).await
     }
 
     /// How long an owner of this process holds the lock yet, when that is beyond doubt and its end will be heard of.
@@ -269,6 +299,8 @@ impl Lead<'_> {
                 }
             },
             () = until(expiry) => &engine.counters.wakeups_by_expiry,
+            // The next try finds out what is wrong.
+            () = engine.until_hopeless(self.wish, self.progress) => &engine.counters.wakeups_by_expiry,
         };
         counter.one();
         drop(sleeping);

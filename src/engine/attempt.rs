@@ -7,7 +7,7 @@ use std::{
 
 use tokio::{
     sync::OwnedMutexGuard,
-    time::{Instant, sleep},
+    time::{Instant, sleep, sleep_until},
 };
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
     acquire::{Patience, Wish},
     describe,
     detach::Detached,
+    hold::later,
     jitter,
     protocol::{Ask, Attempt},
     registry::SlotRef,
@@ -24,7 +25,7 @@ use super::{
     unexpected,
 };
 use crate::{
-    error::{Error, Refusal, Result},
+    error::{Error, LossCause, Refusal, Result},
     events::Event,
 };
 
@@ -82,17 +83,21 @@ pub(crate) enum Tried {
 enum Failure {
     /// Trying again may help.
     Passing(Fault),
+    /// The grant took longer than the lease it was for.
+    Late { took: Duration },
     /// It will not.
     Final(Error),
 }
 
 impl Engine {
-    /// Asks until the server has answered, or until there is no point in asking for this caller.
+    /// Asks until the server has answered, or until there is no point in asking for this caller. `on_failure` hears of
+    /// every try that came to nothing.
     pub(crate) async fn ask_for(
         self: &Arc<Self>,
         slot: &SlotRef,
         wish: &Wish,
         progress: &Progress,
+        on_failure: impl Fn() + Send,
     ) -> Result<Tried> {
         let mut pause = RETRY_PAUSE;
         loop {
@@ -104,30 +109,42 @@ impl Engine {
                 }
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::Passing(fault)) => {
-                    self.give_up_when_hopeless(wish, &fault, progress.started)?;
+                    // Waiters that become head during an outage do not each start anew.
+                    let since = match fault {
+                        Fault::Refused { .. } => progress.started,
+                        _ => self.last_answer(),
+                    };
+                    self.give_up_when_hopeless(wish, &fault, progress.started, since)?;
                     progress.note(Standing::Failing(fault));
-                    sleep(jitter(pause)).await;
-                    pause = (pause * 2).min(LONGEST_RETRY_PAUSE);
+                }
+                Err(Failure::Late { took }) => {
+                    let fault = Fault::NotSent {
+                        reason: format!("the grant took {took:?}, longer than its lease"),
+                    };
+                    self.give_up_when_hopeless(wish, &fault, progress.started, progress.started)?;
+                    progress.note(Standing::Failing(fault));
                 }
             }
+            on_failure();
+            sleep(jitter(pause)).await;
+            pause = (pause * 2).min(LONGEST_RETRY_PAUSE);
         }
     }
 
     /// An error when there is no point in another try: the server has been silent for too long for a caller who set no
     /// limit of its own.
-    fn give_up_when_hopeless(&self, wish: &Wish, fault: &Fault, started: Instant) -> Result<()> {
+    fn give_up_when_hopeless(
+        &self,
+        wish: &Wish,
+        fault: &Fault,
+        started: Instant,
+        since: Instant,
+    ) -> Result<()> {
         let settings = &self.settings;
         let limit = match wish.patience {
             Patience::Until(_) => return Ok(()),
-            Patience::None => started + settings.command_timeout,
-            // Waiters that become head during an outage do not each start anew.
-            Patience::Unlimited => {
-                let since = match fault {
-                    Fault::Refused { .. } => started,
-                    _ => self.last_answer(),
-                };
-                since + settings.outage_patience
-            }
+            Patience::None => later(started, settings.command_timeout),
+            Patience::Unlimited => later(since, settings.outage_patience),
         };
         if Instant::now() < limit {
             return Ok(());
@@ -135,11 +152,43 @@ impl Engine {
         Err(describe(&wish.call.shown, fault.clone(), false))
     }
 
+    /// Resolves once the server has been silent for too long for a caller that waits without a limit of its own.
+    pub(crate) async fn until_hopeless(&self, wish: &Wish, progress: &Progress) {
+        if wish.patience != Patience::Unlimited {
+            return std::future::pending().await;
+        }
+        loop {
+            let since = self.last_answer().max(progress.started);
+            let limit = later(since, self.settings.outage_patience);
+            if Instant::now() >= limit {
+                return;
+            }
+            sleep_until(limit).await;
+        }
+    }
+
+    /// The error for a caller in line before a server that does not answer.
+    pub(crate) fn no_answer(&self, wish: &Wish) -> Error {
+        let fault = Fault::NotSent {
+            reason: format!("no answer for {:?}", self.last_answer().elapsed()),
+        };
+        describe(&wish.call.shown, fault, false)
+    }
+
     /// The fault to report to a caller whose time is up, where it was the server that kept it waiting.
     pub(crate) fn silence(&self, progress: Progress) -> Option<Fault> {
         let standing = progress.standing.into_inner();
         match standing.unwrap_or_else(PoisonError::into_inner) {
-            Standing::Waiting => None,
+            // Whoever waits is looked after by the safety poll, so there have been answers if there was a server.
+            Standing::Waiting => {
+                let settings = &self.settings;
+                let silent = self.last_answer().elapsed();
+                (silent > settings.safety_poll * 3 + settings.command_timeout).then(|| {
+                    Fault::NotSent {
+                        reason: format!("no answer for {silent:?}"),
+                    }
+                })
+            }
             Standing::Failing(fault) => Some(fault),
             Standing::Asking { since } => {
                 let silent = since.elapsed() >= SILENCE && self.last_answer() < since;
@@ -230,18 +279,23 @@ async fn try_once(
             drop(gate);
             engine.check_open().map_err(Failure::Final)?;
             if grip.hold().loss(Instant::now()).is_some() {
-                // The answer took longer than the lease. Dropping the grip gives back whatever is left.
-                return Ok(Tried::Busy {
-                    left: Some(Duration::ZERO),
-                });
+                // Dropping the grip gives back whatever is left.
+                return Err(Failure::Late { took });
             }
             engine.counters.grants.one();
             Ok(Tried::Granted(grip))
         }
         Some(Attempt::Busy { left }) => {
-            let losses = slot.not_granted(&begun, true);
+            let losses = slot.not_granted(&begun, Some(LossCause::TakenOver));
             engine.report_losses(&slot, losses);
             Ok(Tried::Busy { left })
+        }
+        Some(Attempt::Vanished) => {
+            let losses = slot.not_granted(&begun, Some(LossCause::Vanished));
+            engine.report_losses(&slot, losses);
+            Ok(Tried::Busy {
+                left: Some(Duration::ZERO),
+            })
         }
         None => {
             slot.unknown(begun.ttl);
@@ -254,7 +308,7 @@ async fn try_once(
 fn failed(engine: &Engine, slot: &SlotRef, begun: &Begun, fault: Fault) -> Failure {
     match &fault {
         Fault::NotSent { .. } => {
-            slot.not_granted(begun, false);
+            slot.not_granted(begun, None);
             Failure::Passing(fault)
         }
         Fault::Unknown { .. } => {
@@ -268,7 +322,7 @@ fn failed(engine: &Engine, slot: &SlotRef, begun: &Begun, fault: Fault) -> Failu
                 // It may have stopped in the middle of the script.
                 slot.unknown(begun.ttl);
             } else {
-                slot.not_granted(begun, false);
+                slot.not_granted(begun, None);
             }
             if passing {
                 Failure::Passing(fault)
@@ -277,7 +331,7 @@ fn failed(engine: &Engine, slot: &SlotRef, begun: &Begun, fault: Fault) -> Failu
             }
         }
         Fault::Closed => {
-            slot.not_granted(begun, false);
+            slot.not_granted(begun, None);
             Failure::Final(Error::Closed)
         }
     }

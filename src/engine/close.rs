@@ -4,10 +4,10 @@ use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 
 use tokio::{
     sync::oneshot,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
-use super::{Engine, wakeup::Source};
+use super::{Engine, hold::later, wakeup::Source};
 use crate::{
     error::{Error, LossCause},
     owner::Owner,
@@ -38,12 +38,12 @@ pub struct CloseReport {
 impl Engine {
     /// Gives everything back, all locks side by side, and ends all connections and tasks.
     pub(crate) async fn close(self: &Arc<Self>, limit: Duration) -> CloseReport {
-        let deadline = Instant::now() + limit;
+        let deadline = later(Instant::now(), limit);
         self.closed.store(true, Ordering::Release);
         self.wakeups.wake_all(Source::Closed);
         self.renewal.hurry();
         // What is being acquired at this moment is found below, or finds the client closed.
-        let _ = timeout_at(deadline, self.background.idle()).await;
+        let _ = timeout(limit / 4, self.background.idle()).await;
         let mut releasing = Vec::new();
         for slot in self.registry.held(self) {
             let losses = slot.take_all(LossCause::Closed);

@@ -136,7 +136,10 @@ impl Engine {
                 self.events.tell(|| Event::Connected);
             }
             Signal::SubscriberUp => self.wakeups.connected(),
-            Signal::SubscriberDown { .. } => self.wakeups.disconnected(),
+            Signal::SubscriberDown { reason } => {
+                self.wakeups.disconnected();
+                self.events.tell(|| Event::Disconnected { reason });
+            }
             Signal::CommandsDown { reason } => self.events.tell(|| Event::Disconnected { reason }),
             Signal::NotFenced { reason } => self.events.tell(|| Event::NotFenced { reason }),
         }
@@ -163,6 +166,18 @@ impl Engine {
     async fn run(&self, command: Command, deadline: Instant) -> Result<Reply, Fault> {
         let reply = self.scripts.run(&*self.transport, command, deadline).await;
         self.note_answer(&reply);
+        reply
+    }
+
+    /// Runs a script now or not at all, as [`Scripts::run_now`].
+    async fn run_now(&self, command: Command, deadline: Instant) -> Result<Option<Reply>, Fault> {
+        let reply = self
+            .scripts
+            .run_now(&*self.transport, command, deadline)
+            .await;
+        if !matches!(reply, Err(Fault::NotSent { .. } | Fault::Unknown { .. })) {
+            self.note_answer(&Ok(Reply::Nil));
+        }
         reply
     }
 

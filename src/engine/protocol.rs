@@ -181,6 +181,8 @@ pub(crate) enum Attempt {
     Granted { holds: u32, token: Option<i64> },
     /// Held by others for this much longer; `None` when nothing ends it by itself.
     Busy { left: Option<Duration> },
+    /// Not granted: the holds the owner already counted on are gone. It may ask anew, for a first one.
+    Vanished,
 }
 
 /// What came of a release.
@@ -232,7 +234,7 @@ impl Renewed {
     }
 }
 
-/// Reads `{1, holds}` or `{0, ms left}`, with the token after the holds where the kind has one.
+/// Reads `{1, holds}`, `{0, ms left}` or `{2, 0}`, with the token after the holds where the kind has one.
 pub(crate) fn decode_attempt(reply: &Reply) -> Option<Attempt> {
     let ints = reply.as_ints()?;
     match ints.as_slice() {
@@ -240,6 +242,7 @@ pub(crate) fn decode_attempt(reply: &Reply) -> Option<Attempt> {
             holds: u32::try_from(*holds).ok()?,
             token: rest.first().copied(),
         }),
+        [2, 0] => Some(Attempt::Vanished),
         [0, left] => Some(Attempt::Busy {
             left: u64::try_from(*left).ok().map(Duration::from_millis),
         }),

@@ -5,6 +5,7 @@
 //! | waiting | everybody before it left | head | [`Queue::leave`] of the one before |
 //! | waiting | its own owner was granted the lock meanwhile | enter | [`Queue::granted`] |
 //! | waiting, in no mood to wait | the head parked, or was granted | refused | [`Queue::park`], [`Queue::granted`] |
+//! | waiting, in no mood to wait | the head gets no answer | silent | [`Queue::fail_impatient`] |
 //! | head | granted, gave up, dropped | gone | [`Queue::leave`] |
 //!
 //! Invariant: if anybody waits, somebody is head.
@@ -29,12 +30,15 @@ pub(crate) enum Verdict {
     Enter,
     /// The lock is busy and it did not want to wait.
     Refused,
+    /// The server does not answer, and it did not want to wait.
+    Silent,
 }
 
 const WAITING: u8 = 0;
 const HEAD: u8 = 1;
 const ENTER: u8 = 2;
 const REFUSED: u8 = 3;
+const SILENT: u8 = 4;
 
 /// One who waits in line.
 #[derive(Debug)]
@@ -56,6 +60,7 @@ impl Contender {
                 HEAD => return Verdict::Head,
                 ENTER => return Verdict::Enter,
                 REFUSED => return Verdict::Refused,
+                SILENT => return Verdict::Silent,
                 _ => told.await,
             }
         }
@@ -131,9 +136,18 @@ impl Queue {
 
     /// Refuses those in line who would not wait.
     pub(crate) fn refuse_impatient(&mut self) {
+        self.tell_impatient(REFUSED);
+    }
+
+    /// The head gets no answer: those in line who would not wait are told.
+    pub(crate) fn fail_impatient(&mut self) {
+        self.tell_impatient(SILENT);
+    }
+
+    fn tell_impatient(&mut self, verdict: u8) {
         for id in std::mem::take(&mut self.impatient) {
             if let Some(contender) = self.remove(id) {
-                contender.tell(REFUSED);
+                contender.tell(verdict);
             }
         }
     }

@@ -312,6 +312,16 @@ impl Ticket {
         self.name.name.inner().queue.refuse_impatient();
     }
 
+    /// The head gets no answer: those who would not wait need not find out themselves.
+    pub(crate) fn fail_impatient(&self) {
+        self.name.name.inner().queue.fail_impatient();
+    }
+
+    /// Whether others were there before.
+    pub(crate) fn is_waiting(&self) -> bool {
+        matches!(self.place, Place::Waiting { .. })
+    }
+
     /// The head is awake.
     pub(crate) fn unpark(&self) {
         self.name.name.inner().queue.unpark();

@@ -227,8 +227,12 @@ impl Chunk {
                 keys: batch.keys,
                 args: batch.args,
             };
-            let reply = engine.run(command, sent + patience).await;
-            let answers = reply.ok().and_then(|reply| reply.as_ints());
+            let answers = match engine.run_now(command, sent + patience).await {
+                Ok(Some(reply)) => reply.as_ints(),
+                // The script was unknown and is loaded now: ask again, about what is held by then.
+                Ok(None) => continue,
+                Err(_) => None,
+            };
             if let Some(answers) = answers.filter(|answers| answers.len() == asked.len()) {
                 for ((slot, generation, rest), answer) in asked.into_iter().zip(answers) {
                     self.apply(slot, generation, &rest, sent, answer);
@@ -266,7 +270,8 @@ impl Chunk {
         let cause = match Renewed::decode(answer) {
             Some(Renewed::Held) => {
                 let watchdog = engine.settings.watchdog_timeout;
-                let since = slot.confirm(generation, sent, watchdog);
+                let renewed = rest.ttl_ms > 0;
+                let since = slot.confirm(generation, sent, renewed, watchdog);
                 if rest.ttl_ms > 0 {
                     engine.counters.renewals.one();
                 }
@@ -286,7 +291,9 @@ impl Chunk {
 
     fn doubt(&self, asked: &[(&SlotRef, u64, Rest)]) {
         self.engine.counters.renewal_failures.one();
-        for (slot, generation, _) in asked {
+        for (slot, generation, rest) in asked {
+            // It may have been executed all the same.
+            slot.may_last(Duration::from_millis(rest.ttl_ms));
             if slot.suspect(*generation) {
                 self.engine.events.tell(|| Event::Suspect {
                     name: slot.call.shown.clone(),

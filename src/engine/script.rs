@@ -122,34 +122,64 @@ impl Scripts {
         command: Command,
         deadline: Instant,
     ) -> Result<Reply, Fault> {
-        let Command { script, keys, args } = command;
-        let request = Request::Script {
-            sha: script.sha(),
-            keys,
-            args,
-        };
+        let script = command.script;
+        let request = request(command);
         let reply = transport.send(request.clone(), deadline).await;
         if !is_unknown_script(&reply) {
             return reply;
         }
-        let load = self.load_of(script);
         let mut reply = reply;
         for _ in 0..LOAD_ATTEMPTS {
-            let seen = load.times();
-            {
-                let _turn = load.turn.lock().await;
-                if load.times() == seen {
-                    let source = script.source;
-                    transport.send(Request::Load { source }, deadline).await?;
-                    *load.times.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-                }
-            }
+            self.load(transport, script, deadline).await?;
             reply = transport.send(request.clone(), deadline).await;
             if !is_unknown_script(&reply) {
                 break;
             }
         }
         reply
+    }
+
+    /// Runs `command` as it is, now or not at all: where the script is unknown, it is loaded and `None` is the answer,
+    /// so that the caller can make up its mind anew. For commands that must not arrive later than they were made.
+    pub(crate) async fn run_now(
+        &self,
+        transport: &dyn Transport,
+        command: Command,
+        deadline: Instant,
+    ) -> Result<Option<Reply>, Fault> {
+        let script = command.script;
+        let reply = transport.send(request(command), deadline).await;
+        if is_unknown_script(&reply) {
+            self.load(transport, script, deadline).await?;
+            return Ok(None);
+        }
+        reply.map(Some)
+    }
+
+    /// Loads a script, unless somebody else has done so since the caller found it unknown.
+    async fn load(
+        &self,
+        transport: &dyn Transport,
+        script: &'static Script,
+        deadline: Instant,
+    ) -> Result<(), Fault> {
+        let load = self.load_of(script);
+        let seen = load.times();
+        let _turn = load.turn.lock().await;
+        if load.times() == seen {
+            let source = script.source;
+            transport.send(Request::Load { source }, deadline).await?;
+            *load.times.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        }
+        Ok(())
+    }
+}
+
+fn request(command: Command) -> Request {
+    Request::Script {
+        sha: command.script.sha(),
+        keys: command.keys,
+        args: command.args,
     }
 }
 

@@ -179,17 +179,17 @@ impl Slot {
         (hold, lost)
     }
 
-    /// Forgets the pending hold. `absent` says that the server holds nothing of this owner's, so that whatever was
-    /// held before is lost.
-    pub(crate) fn not_granted(&self, begun: &Begun, absent: bool) -> Vec<Loss> {
+    /// Forgets the pending hold. A cause says that the server holds nothing of this owner's, so that whatever was held
+    /// before is lost.
+    pub(crate) fn not_granted(&self, begun: &Begun, absent: Option<LossCause>) -> Vec<Loss> {
         let mut tenure = self.tenure();
         tenure.pending = None;
-        if !absent || tenure.generation != begun.generation {
+        let Some(cause) = absent.filter(|_| tenure.generation == begun.generation) else {
             return Vec::new();
-        }
+        };
         tenure.wire = 0;
         tenure.uncertain = false;
-        tenure.lose_all(LossCause::TakenOver)
+        tenure.lose_all(cause)
     }
 
     /// Notes that a script may or may not have run.
@@ -319,12 +319,19 @@ impl Slot {
         ))
     }
 
-    /// Applies a renewal sent at `sent`. Returns the time since the confirmation before, if the generation still is
+    /// Notes that the server may keep what it has for `ttl` from now on.
+    pub(crate) fn may_last(&self, ttl: Duration) {
+        let mut tenure = self.tenure();
+        tenure.gone_by = tenure.gone_by.max(later(Instant::now(), ttl));
+    }
+
+    /// Applies the answer to a renewal sent at `sent`, or to a mere look where nothing was `renewed`. Returns the time since the confirmation before, if the generation still is
     /// the one that was renewed and something was renewed at all.
     pub(crate) fn confirm(
         &self,
         generation: u64,
         sent: Instant,
+        renewed: bool,
         watchdog: Duration,
     ) -> Option<Duration> {
         let mut tenure = self.tenure();
@@ -334,7 +341,7 @@ impl Slot {
         let mut watched = false;
         for entry in &tenure.holds {
             entry.hold.suspect.store(false, Ordering::Release);
-            if entry.hold.lease == Lease::Watched && entry.hold.lost.get().is_none() {
+            if renewed && entry.hold.lease == Lease::Watched && entry.hold.lost.get().is_none() {
                 entry.hold.extend(later(sent, watchdog - margin(watchdog)));
                 watched = true;
             }

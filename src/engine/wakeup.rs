@@ -192,21 +192,23 @@ impl Wakeups {
         epoch != 0 && channel.confirmed.load(Ordering::Acquire) == epoch
     }
 
-    /// Waits until the subscription is confirmed or has failed, for `limit` at most. True when it is live.
-    pub(crate) async fn until_confirmed(&self, channel: &Channel, limit: Duration) -> bool {
+    /// Waits until the subscription is confirmed or has failed, or something speaks for trying at once; for `limit` at
+    /// most.
+    pub(crate) async fn until_confirmed(&self, channel: &Channel, limit: Duration) {
+        let count = channel.count();
         let settled = async {
             loop {
                 let told = channel.told.notified();
                 tokio::pin!(told);
                 told.as_mut().enable();
-                if self.is_live(channel) || channel.failed.load(Ordering::Acquire) {
+                let failed = channel.failed.load(Ordering::Acquire);
+                if self.is_live(channel) || failed || channel.count() != count {
                     return;
                 }
                 told.await;
             }
         };
         let _ = tokio::time::timeout(limit, settled).await;
-        self.is_live(channel)
     }
 
     /// A message came in.
@@ -284,6 +286,10 @@ pub(crate) async fn run(engine: Weak<Engine>, wakeups: Arc<Wakeups>) {
         refused.retain(|_, until| *until > now);
         for name in names {
             if refused.contains_key(&name) {
+                if let Some(channel) = wakeups.wanted(&name) {
+                    channel.failed.store(true, Ordering::Release);
+                    channel.told.notify_waiters();
+                }
                 continue;
             }
             match (wakeups.wanted(&name), there.contains(&name)) {
@@ -295,7 +301,7 @@ pub(crate) async fn run(engine: Weak<Engine>, wakeups: Arc<Wakeups>) {
         }
         let deadline = || Instant::now() + engine.settings.command_timeout;
         let chunk_size = if cautious { 1 } else { CHANNELS_A_CALL };
-        for chunk in subscribe.chunks(chunk_size) {
+        for (index, chunk) in subscribe.chunks(chunk_size).enumerate() {
             match subscribe_all(&*engine.transport, chunk, deadline()).await {
                 Ok(()) => {
                     pause = FIRST_PAUSE;
@@ -316,6 +322,10 @@ pub(crate) async fn run(engine: Weak<Engine>, wakeups: Arc<Wakeups>) {
                         cautious = true;
                     }
                     again_later(&wakeups, chunk, wait);
+                    let rest = subscribe
+                        .get((index + 1) * chunk_size..)
+                        .unwrap_or_default();
+                    again_later(&wakeups, rest, FIRST_PAUSE);
                     break;
                 }
             }
@@ -323,15 +333,10 @@ pub(crate) async fn run(engine: Weak<Engine>, wakeups: Arc<Wakeups>) {
         cautious &= !(refused.is_empty() && wakeups.epoch.load(Ordering::Acquire) == epoch);
         for chunk in unsubscribe.chunks(CHANNELS_A_CALL) {
             let names = chunk.to_vec();
-            if engine
-                .transport
-                .unsubscribe(names, deadline())
-                .await
-                .is_ok()
-            {
-                for name in chunk {
-                    there.remove(name);
-                }
+            // Forgotten whatever comes of it: to subscribe twice does no harm, to think oneself subscribed does.
+            let _ = engine.transport.unsubscribe(names, deadline()).await;
+            for name in chunk {
+                there.remove(name);
             }
         }
         if came_back {

@@ -5,7 +5,7 @@ use std::{fmt, future::IntoFuture, marker::PhantomData, pin::Pin, sync::Arc, tim
 use tokio::time::Instant;
 
 use crate::{
-    config::lease_ms,
+    config::check_lease,
     engine::{
         Engine,
         acquire::{Patience, Wish},
@@ -216,7 +216,7 @@ impl<K: Kind> Inner<K> {
         let call = Arc::new(self.call()?);
         let lease = match lease {
             Some(lease) => {
-                lease_ms("lease", lease)?;
+                check_lease(lease)?;
                 Lease::Fixed(lease)
             }
             None => Lease::Watched,
@@ -264,7 +264,8 @@ impl<K: Kind> Acquire<K> {
         self
     }
 
-    /// Takes the lock for this long and no longer, in whole milliseconds rounded up, with no watchdog to renew it.
+    /// Takes the lock for this long and no longer, in whole milliseconds rounded up, with no watchdog to renew it. At
+    /// least 10 ms.
     /// Without it, the watchdog keeps the lock for as long as it is held.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = Some(lease);

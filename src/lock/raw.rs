@@ -58,7 +58,7 @@ impl<K: Kind> RawLock<K> {
     ///
     /// # Errors
     ///
-    /// As [`lock`](Self::lock); [`Error::InvalidArgument`] for a lease of zero or more than 2^53 ms.
+    /// As [`lock`](Self::lock); [`Error::InvalidArgument`] for a lease of less than 10 ms or more than 2^53 ms.
     ///
     /// *Redisson*: `lock(lease, unit)`.
     pub async fn lock_for(&self, lease: Duration) -> Result<K::Grant> {

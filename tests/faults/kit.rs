@@ -61,11 +61,12 @@ impl Rig {
     /// The holder takes `name` and the waiter stands before it, subscribed.
     pub(crate) async fn contended(&self, name: &str) -> (LockGuard, Waiting) {
         let guard = self.holder.lock(name).lock().await.expect("free");
+        let attempts = self.waiter.stats().attempts;
         let waiting = Waiting::start(&self.waiter, name, secs(60));
-        let channel = format!("redisson_lock__channel:{{{name}}}");
-        let direct = self.direct();
-        eventually_async("the waiter subscribes", secs(10), async || {
-            direct.numsub(&channel) == 1 && self.waiter.residue().contains("sleepers: 1")
+        // It has tried, subscribed, tried again and gone to sleep.
+        eventually_async("the waiter sleeps", secs(10), async || {
+            self.waiter.stats().attempts >= attempts + 2
+                && self.waiter.residue().contains("sleepers: 1")
         })
         .await;
         (guard, waiting)

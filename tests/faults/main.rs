@@ -5,6 +5,7 @@ mod bars;
 mod cancel;
 mod connections;
 mod kit;
+mod races;
 mod refusals;
 mod scale;
 mod silence;

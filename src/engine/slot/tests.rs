@@ -73,7 +73,7 @@ async fn a_renewal_acts_only_on_the_generation_it_was_sent_for() {
 
     let before = second.valid_until();
     tokio::time::advance(secs(5)).await;
-    assert_eq!(slot.confirm(old, Instant::now(), WATCHDOG), None);
+    assert_eq!(slot.confirm(old, Instant::now(), true, WATCHDOG), None);
     assert_eq!(
         second.valid_until(),
         before,
@@ -82,7 +82,10 @@ async fn a_renewal_acts_only_on_the_generation_it_was_sent_for() {
     assert!(!slot.suspect(old));
 
     let (new, _) = slot.to_renew(Instant::now(), WATCHDOG).expect("held");
-    assert_eq!(slot.confirm(new, Instant::now(), WATCHDOG), Some(secs(5)));
+    assert_eq!(
+        slot.confirm(new, Instant::now(), true, WATCHDOG),
+        Some(secs(5))
+    );
     assert!(second.valid_until() > before);
     assert_eq!(slot.lose(new, LossCause::Vanished).len(), 1);
     assert_eq!(second.loss(Instant::now()), Some(LossCause::Vanished));

@@ -2,7 +2,7 @@
 -- Interchangeable with: LockTask.renew
 -- KEYS[i] lock name (hash)
 -- ARGV[2i-1] owner field of lock i
--- ARGV[2i] time to live in ms of lock i; 0 looks and changes nothing
+-- ARGV[2i] time to live in ms of lock i, raised to and never lowered; 0 looks and changes nothing
 -- Returns per lock: 1 held; 0 no such key; -1 held by others only; -2 not a lock
 -- Publishes nothing
 local answers = {}
@@ -11,7 +11,7 @@ for i, name in ipairs(KEYS) do
   if type(held) == 'table' then
     answers[i] = -2
   elseif held == 1 then
-    if ARGV[2 * i] ~= '0' then
+    if ARGV[2 * i] ~= '0' and redis.call('pttl', name) < tonumber(ARGV[2 * i]) then
       redis.call('pexpire', name, ARGV[2 * i])
     end
     answers[i] = 1
