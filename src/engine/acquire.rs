@@ -227,10 +227,10 @@ impl Lead<'_> {
                 Wake::Channel(name) => {
                     let (Some(channel), Some(seen)) = (channel, seen) else {
                         let channel = self.listen(&name);
-                        let limit = engine.settings.command_timeout;
-                        let sleeping = engine.poll.sleep(call, &channel);
+                        // No longer than until somebody would look at the lock anyway.
+                        let settings = &engine.settings;
+                        let limit = settings.command_timeout.min(settings.safety_poll);
                         engine.wakeups.until_confirmed(&channel, limit).await;
-                        drop(sleeping);
                         // An unlock may have slipped in before the subscription, unless the holder is one of ours.
                         prompted = false;
                         continue;

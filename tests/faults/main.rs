@@ -1,5 +1,5 @@
-//! What goes wrong, and what is left of it. Tests named `b<number>` hold a bar that the reliability notes in
-//! `docs/guarantees.md` state by the same number.
+//! What goes wrong, and what is left of it. Tests named `b<number>` hold the fault that `docs/guarantees.md` lists under the
+//! same number.
 
 mod bars;
 mod cancel;
