@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use redlatch::{Client, Error, Event, Refusal};
-use redlatch_support::{Server, eventually_async};
+use redlatch_support::{Action, Rule, Server, eventually_async};
 
 use crate::kit::{Rig, Through, close, connect, event, ms, secs};
 
@@ -185,6 +185,25 @@ async fn a_busy_server_is_waited_for() {
         .await
         .expect("held");
     close(client).await;
+}
+
+#[tokio::test]
+async fn a_server_that_reads_its_data_is_waited_for() {
+    let rig = Rig::new(Through::Holder).await;
+    let lock = rig.holder.lock("loading");
+    lock.lock()
+        .await
+        .expect("free")
+        .unlock()
+        .await
+        .expect("held");
+    let reply = b"-LOADING Redis is loading the dataset in memory\r\n".to_vec();
+    let rule = Rule::new("EVALSHA").times(2);
+    let loading = rig.proxy.rule(rule.action(Action::ReplaceReply(reply)));
+    let guard = lock.lock().await.expect("granted once it has read them");
+    assert_eq!(loading.hits(), 2);
+    guard.unlock().await.expect("held");
+    rig.end().await;
 }
 
 #[tokio::test]
