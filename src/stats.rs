@@ -53,10 +53,8 @@ counters! {
     wakeups_by_message,
     /// Waiters woken because the time to live they had been told was over.
     wakeups_by_expiry,
-    /// Waiters woken because the safety poll found the lock free.
+    /// Waiters woken because the safety poll, which a reconnect sets off as well, found the lock free.
     wakeups_by_poll,
-    /// Waiters woken because a connection or a subscription came back.
-    wakeups_by_reconnect,
     /// Waiters woken from inside this process: by a release while no message could come, by a hold lost here, by closing.
     wakeups_by_release,
     /// Locks renewed, one for each lock and round.

@@ -68,13 +68,10 @@ impl Engine {
         }
     }
 
-    /// Whether the caller is an owner who enters again.
-    fn holds_already(&self, name: &NameRef, wish: &Wish) -> bool {
-        let call = &wish.call;
-        call.protocol.reentrant()
-            && name
-                .find(&call.field)
-                .is_some_and(|slot| slot.live(Instant::now()) > 0)
+    /// The slot of a caller who is an owner and enters again.
+    fn held_already(&self, name: &NameRef, call: &Call) -> Option<SlotRef> {
+        let slot = name.find(&call.field)?;
+        (call.protocol.reentrant() && slot.live(Instant::now()) > 0).then_some(slot)
     }
 
     async fn contend(self: &Arc<Self>, wish: &Wish, progress: &Progress) -> Result<Option<Grip>> {
@@ -82,11 +79,9 @@ impl Engine {
         let name = NameRef::get(self, &call.name);
         let impatient = wish.patience == Patience::None;
         loop {
-            if self.holds_already(&name, wish)
-                && let Some(slot) = name.find(&call.field)
-            {
-                let repair = Repair(slot.clone());
-                match self.ask_for(&slot, wish, progress, || {}).await? {
+            if let Some(slot) = self.held_already(&name, call) {
+                let repair = Repair(slot);
+                match self.ask_for(&repair.0, wish, progress, || {}).await? {
                     Tried::Granted(grip) => return Ok(Some(grip)),
                     // Lost meanwhile: stand in line as everybody.
                     Tried::Busy { .. } => drop(repair),
@@ -98,7 +93,7 @@ impl Engine {
                 let Some(ticket) = name.join(&call.field, impatient) else {
                     return Ok(None);
                 };
-                if ticket.is_waiting() && self.holds_already(&name, wish) {
+                if ticket.is_waiting() && self.held_already(&name, call).is_some() {
                     // Granted between the look above and the line, whose word to enter has passed by then.
                     continue;
                 }
@@ -289,7 +284,6 @@ impl Lead<'_> {
         let counter = tokio::select! {
             source = channel.woken(seen) => match source {
                 Source::Message => &engine.counters.wakeups_by_message,
-                Source::Reconnect => &engine.counters.wakeups_by_reconnect,
                 Source::Release | Source::Closed => &engine.counters.wakeups_by_release,
                 Source::Poll => {
                     engine.events.tell(|| Event::WakeUpMissed {

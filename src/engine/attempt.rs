@@ -102,7 +102,7 @@ impl Engine {
         let mut pause = RETRY_PAUSE;
         loop {
             progress.note_asking();
-            match self.attempt(slot.clone(), wish).await {
+            let (fault, since) = match self.attempt(slot.clone(), wish).await {
                 Ok(tried) => {
                     progress.note(Standing::Waiting);
                     return Ok(tried);
@@ -114,17 +114,15 @@ impl Engine {
                         Fault::Refused { .. } => progress.started,
                         _ => self.last_answer(),
                     };
-                    self.give_up_when_hopeless(wish, &fault, progress.started, since)?;
-                    progress.note(Standing::Failing(fault));
+                    (fault, since)
                 }
                 Err(Failure::Late { took }) => {
-                    let fault = Fault::NotSent {
-                        reason: format!("the grant took {took:?}, longer than its lease"),
-                    };
-                    self.give_up_when_hopeless(wish, &fault, progress.started, progress.started)?;
-                    progress.note(Standing::Failing(fault));
+                    let reason = format!("the grant took {took:?}, longer than its lease");
+                    (Fault::NotSent { reason }, progress.started)
                 }
-            }
+            };
+            self.give_up_when_hopeless(wish, &fault, progress.started, since)?;
+            progress.note(Standing::Failing(fault));
             on_failure();
             sleep(jitter(pause)).await;
             pause = (pause * 2).min(LONGEST_RETRY_PAUSE);
@@ -169,9 +167,7 @@ impl Engine {
 
     /// The error for a caller in line before a server that does not answer.
     pub(crate) fn no_answer(&self, wish: &Wish) -> Error {
-        let fault = Fault::NotSent {
-            reason: format!("no answer for {:?}", self.last_answer().elapsed()),
-        };
+        let fault = no_answer_for(self.last_answer().elapsed());
         describe(&wish.call.shown, fault, false)
     }
 
@@ -183,18 +179,13 @@ impl Engine {
             Standing::Waiting => {
                 let settings = &self.settings;
                 let silent = self.last_answer().elapsed();
-                (silent > settings.safety_poll * 3 + settings.command_timeout).then(|| {
-                    Fault::NotSent {
-                        reason: format!("no answer for {silent:?}"),
-                    }
-                })
+                (silent > settings.safety_poll * 3 + settings.command_timeout)
+                    .then(|| no_answer_for(silent))
             }
             Standing::Failing(fault) => Some(fault),
             Standing::Asking { since } => {
-                let silent = since.elapsed() >= SILENCE && self.last_answer() < since;
-                silent.then(|| Fault::NotSent {
-                    reason: format!("no answer for {:?}", since.elapsed()),
-                })
+                let silent = since.elapsed();
+                (silent >= SILENCE && self.last_answer() < since).then(|| no_answer_for(silent))
             }
         }
     }
@@ -220,6 +211,12 @@ impl Engine {
         })
         .await;
         outcome
+    }
+}
+
+fn no_answer_for(silent: Duration) -> Fault {
+    Fault::NotSent {
+        reason: format!("no answer for {silent:?}"),
     }
 }
 

@@ -175,9 +175,7 @@ impl Engine {
             .scripts
             .run_now(&*self.transport, command, deadline)
             .await;
-        if !matches!(reply, Err(Fault::NotSent { .. } | Fault::Unknown { .. })) {
-            self.note_answer(&Ok(Reply::Nil));
-        }
+        self.note_answer(&reply);
         reply
     }
 
@@ -226,7 +224,7 @@ impl Engine {
         }
     }
 
-    fn note_answer(&self, reply: &Result<Reply, Fault>) {
+    fn note_answer<T>(&self, reply: &Result<T, Fault>) {
         if matches!(reply, Ok(_) | Err(Fault::Refused { .. })) {
             let ms = self.born.elapsed().as_millis();
             self.answered

@@ -40,7 +40,6 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 #[repr(u8)]
 pub(crate) enum Source {
     Message,
-    Reconnect,
     Poll,
     Release,
     Closed,
@@ -48,16 +47,10 @@ pub(crate) enum Source {
 
 impl Source {
     fn from_code(code: u8) -> Self {
-        [
-            Self::Message,
-            Self::Reconnect,
-            Self::Poll,
-            Self::Release,
-            Self::Closed,
-        ]
-        .into_iter()
-        .find(|source| *source as u8 == code)
-        .unwrap_or(Self::Message)
+        [Self::Message, Self::Poll, Self::Release, Self::Closed]
+            .into_iter()
+            .find(|source| *source as u8 == code)
+            .unwrap_or(Self::Message)
     }
 }
 
