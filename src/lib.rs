@@ -33,11 +33,13 @@
 //!
 //! - `tls-rustls`: `rediss://` addresses.
 
+mod backoff;
 mod client;
 mod config;
 mod engine;
 mod error;
 mod events;
+pub mod fencing;
 mod inspect;
 mod lock;
 mod naming;
@@ -47,12 +49,16 @@ mod stats;
 pub use fred;
 
 pub use crate::{
+    backoff::BackOff,
     client::{Client, ClientBuilder},
     engine::close::{CloseReport, Unreleased},
     error::{Error, LossCause, Refusal, Result},
     events::{Event, Events},
     inspect::{Holder, Inspection},
-    lock::{Acquire, HoldState, Kind, Lock, LockGuard, RawLock, Reentrant},
+    lock::{
+        Acquire, Fair, Fenced, FencingToken, HoldState, Kind, Lock, LockGuard, NonReentrant,
+        NonReentrantFair, RawLock, Read, ReadWriteLock, Reentrant, Spin, Write,
+    },
     owner::Owner,
     stats::Stats,
 };

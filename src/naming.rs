@@ -12,7 +12,6 @@ pub(crate) fn prefixed(prefix: &str, name: &str) -> String {
 }
 
 /// `{name}:suffix`, or `name:suffix` when the name contains a `{`.
-#[cfg_attr(not(test), allow(dead_code))]
 pub(crate) fn suffixed(name: &str, suffix: &str) -> String {
     if name.contains('{') {
         format!("{name}:{suffix}")
@@ -24,6 +23,31 @@ pub(crate) fn suffixed(name: &str, suffix: &str) -> String {
 /// The channel on which plain, fenced and non-reentrant locks announce a release.
 pub(crate) fn lock_channel(name: &str) -> String {
     prefixed("redisson_lock__channel", name)
+}
+
+/// The channel on which both sides of a read/write lock announce a release.
+pub(crate) fn rw_channel(name: &str) -> String {
+    prefixed("redisson_rwlock", name)
+}
+
+/// The list of owners that wait for a fair lock.
+pub(crate) fn fair_queue(name: &str) -> String {
+    prefixed("redisson_lock_queue", name)
+}
+
+/// The sorted set of the deadlines of those owners.
+pub(crate) fn fair_deadlines(name: &str) -> String {
+    prefixed("redisson_lock_timeout", name)
+}
+
+/// The counter of fencing tokens.
+pub(crate) fn fencing_counter(name: &str) -> String {
+    prefixed("redisson_lock_token", name)
+}
+
+/// What the names of the read markers of a lock begin with.
+pub(crate) fn marker_stem(name: &str) -> String {
+    suffixed(name, "").trim_end_matches(':').to_owned()
 }
 
 #[cfg(test)]

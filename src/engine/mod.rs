@@ -27,6 +27,7 @@ use self::{
     renewal::Renewal,
     script::{Command, Scripts},
     slot::Loss,
+    tokens::Tokens,
     transport::{Fault, Reply, Request, Signal, Transport},
     wakeup::{Source, Wakeups},
 };
@@ -50,6 +51,7 @@ pub(crate) mod release;
 pub(crate) mod renewal;
 pub(crate) mod script;
 pub(crate) mod slot;
+pub(crate) mod tokens;
 pub(crate) mod transport;
 pub(crate) mod wakeup;
 
@@ -69,6 +71,7 @@ pub(crate) struct Engine {
     wakeups: Arc<Wakeups>,
     poll: Arc<Poll>,
     renewal: Arc<Renewal>,
+    tokens: Tokens,
     numbers: AtomicU64,
     closed: AtomicBool,
     connects: AtomicU64,
@@ -97,6 +100,7 @@ impl Engine {
             wakeups: Wakeups::new(),
             poll: Arc::default(),
             renewal: Arc::default(),
+            tokens: Tokens::default(),
             numbers: AtomicU64::new(1),
             closed: AtomicBool::new(false),
             connects: AtomicU64::new(0),
@@ -251,7 +255,7 @@ impl Engine {
                 cause: *cause,
             });
         }
-        if let Some(channel) = slot.channel() {
+        for channel in slot.channels() {
             channel.wake(Source::Release);
         }
     }

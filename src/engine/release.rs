@@ -61,8 +61,8 @@ impl Grip {
     }
 
     /// Tells the line of this process about the grant.
-    pub(crate) fn announce(&self, exclusive: bool) {
-        self.slot.announce_grant(exclusive);
+    pub(crate) fn announce(&self) {
+        self.slot.announce_grant();
     }
 
     /// Leaves the hold to the Java-style verbs.
@@ -268,11 +268,11 @@ impl Engine {
                         name: slot.call.shown.clone(),
                     });
                 }
-                // Where no message can come, this process's own line is told directly.
-                if let Some(channel) = slot.channel()
-                    && (!heard || !self.wakeups.is_live(&channel))
-                {
-                    channel.wake(Source::Release);
+                // Where no message can come, this process's own lines are told directly.
+                for channel in slot.channels() {
+                    if !heard || !self.wakeups.is_live(&channel) {
+                        channel.wake(Source::Release);
+                    }
                 }
             }
             Released::NotHeld => {

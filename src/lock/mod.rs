@@ -5,6 +5,7 @@ use std::{fmt, future::IntoFuture, marker::PhantomData, pin::Pin, sync::Arc, tim
 use tokio::time::Instant;
 
 use crate::{
+    backoff::BackOff,
     config::check_lease,
     engine::{
         Engine,
@@ -17,16 +18,26 @@ use crate::{
     owner::Owner,
 };
 
+pub(crate) mod fair;
+pub(crate) mod fenced;
 mod guard;
 pub(crate) mod kind;
+mod non_reentrant;
 mod raw;
+pub(crate) mod read_write;
 pub(crate) mod reentrant;
+pub(crate) mod spin;
 
 pub use self::{
+    fair::Fair,
+    fenced::{Fenced, FencingToken},
     guard::{HoldState, LockGuard},
     kind::Kind,
+    non_reentrant::{NonReentrant, NonReentrantFair},
     raw::RawLock,
+    read_write::{Read, ReadWriteLock, Write},
     reentrant::Reentrant,
+    spin::Spin,
 };
 
 /// The verb with which plain locks announce a release.
@@ -74,6 +85,7 @@ impl<K: Kind> Lock<K> {
                     engine: engine.clone(),
                     name,
                     owner: None,
+                    backoff: BackOff::default(),
                     kind: PhantomData,
                 },
             },
@@ -173,6 +185,7 @@ pub(crate) struct Inner<K: Kind> {
     pub(crate) engine: Arc<Engine>,
     pub(crate) name: Arc<str>,
     pub(crate) owner: Option<Owner>,
+    pub(crate) backoff: BackOff,
     kind: PhantomData<fn() -> K>,
 }
 
@@ -182,6 +195,7 @@ impl<K: Kind> Clone for Inner<K> {
             engine: self.engine.clone(),
             name: self.name.clone(),
             owner: self.owner,
+            backoff: self.backoff,
             kind: PhantomData,
         }
     }
@@ -203,6 +217,7 @@ impl<K: Kind> Inner<K> {
             owner,
             protocol,
             publish: PUBLISH,
+            backoff: self.backoff,
         })
     }
 

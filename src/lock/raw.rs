@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{Inner, Kind, Reentrant, kind::sealed::Sealed, patience};
 use crate::{
-    engine::{acquire::Patience, release::Grip, transport::Reply},
+    engine::{acquire::Patience, protocol::Call, release::Grip, transport::Reply},
     error::{Error, Result},
     owner::Owner,
 };
@@ -164,7 +164,12 @@ impl<K: Kind> RawLock<K> {
     ///
     /// *Redisson*: `isLocked()`, which may ask a replica; this asks the primary.
     pub async fn is_locked(&self) -> Result<bool> {
-        Ok(self.ask("EXISTS", None).await? > 0)
+        let call = self.inner.call()?;
+        let Some(command) = call.protocol.is_locked(&call) else {
+            return Ok(self.ask("EXISTS", None).await? > 0);
+        };
+        let reply = self.inner.engine.read(&call.shown, &command).await?;
+        Ok(number(&call, &reply)? > 0)
     }
 
     /// Whether the current owner holds the lock, as the server says.
@@ -263,12 +268,17 @@ impl<K: Kind> RawLock<K> {
         let reply = self.inner.engine.query(&call.shown, verb, args).await?;
         match reply {
             Reply::Nil => Ok(0),
-            reply => reply.as_int().ok_or_else(|| Error::UnexpectedReply {
-                name: call.shown.clone(),
-                reply: format!("{reply:?}"),
-            }),
+            reply => number(&call, &reply),
         }
     }
+}
+
+/// The number a reply must be.
+pub(super) fn number(call: &Call, reply: &Reply) -> Result<i64> {
+    reply.as_int().ok_or_else(|| Error::UnexpectedReply {
+        name: call.shown.clone(),
+        reply: format!("{reply:?}"),
+    })
 }
 
 impl<K: Kind> Clone for RawLock<K> {
