@@ -19,6 +19,7 @@ use super::{
     Engine, LONGEST_RETRY_PAUSE, RETRY_PAUSE,
     attempt::{Progress, Tried},
     describe,
+    detach::One,
     hold::{Lease, later},
     jitter,
     protocol::{Admission, Call, Wake},
@@ -193,26 +194,36 @@ impl Drop for Repair {
 }
 
 /// A waiter that may have a place in the server's queue. Dropping it gives the place up with the owner's last waiter.
-struct Queued<'a>(&'a SlotRef);
+struct Queued<'a> {
+    slot: &'a SlotRef,
+    /// Whether there may be something to take back.
+    armed: bool,
+    /// Closing waits until the place is given up.
+    _under_way: One,
+}
 
 impl<'a> Queued<'a> {
     /// Call before anything is sent.
     fn enter(slot: &'a SlotRef) -> Self {
         slot.queued.fetch_add(1, Ordering::AcqRel);
-        Self(slot)
+        Self {
+            slot,
+            armed: true,
+            _under_way: slot.engine().background.enter(),
+        }
     }
 
     /// The lock was granted, and the place is gone with that.
-    fn granted(self) {
-        self.0.queued.fetch_sub(1, Ordering::AcqRel);
-        std::mem::forget(self);
+    fn granted(mut self) {
+        self.armed = false;
     }
 }
 
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        if self.0.queued.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.engine().leave_in_background(self.0.clone());
+        let last = self.slot.queued.fetch_sub(1, Ordering::AcqRel) == 1;
+        if last && self.armed {
+            self.slot.engine().leave_in_background(self.slot.clone());
         }
     }
 }

@@ -239,6 +239,12 @@ impl<K: Kind> RawLock<K> {
         })
     }
 
+    /// The kind of lock in a word, for messages and logs: `reentrant`, `fair`, `read`, ...
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        K::protocol().kind()
+    }
+
     /// The name, as the application gave it.
     ///
     /// *Redisson*: `getName()`.

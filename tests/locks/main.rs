@@ -2,6 +2,8 @@
 
 mod basics;
 mod common;
+mod fair;
+mod laws;
 mod owners;
 mod settings;
 mod waiting;
