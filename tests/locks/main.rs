@@ -3,8 +3,11 @@
 mod basics;
 mod common;
 mod fair;
+mod fenced;
 mod laws;
 mod owners;
+mod read_write;
 mod settings;
+mod spin;
 mod waiting;
 mod watchdog;
