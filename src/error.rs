@@ -59,6 +59,18 @@ pub enum Error {
         /// Both tokens.
         stale: StaleToken,
     },
+    /// Too few of the servers of a majority could be asked. What was granted is given back.
+    #[non_exhaustive]
+    NoQuorum {
+        /// The members.
+        name: Arc<str>,
+        /// How many granted the lock at the last try.
+        granted: usize,
+        /// How many it takes.
+        needed: usize,
+        /// What the others said.
+        failures: Vec<String>,
+    },
     /// The lock was held and has been lost; whatever it protected may have been touched by others since.
     #[non_exhaustive]
     Lost {
@@ -259,7 +271,7 @@ impl Error {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::TimedOut { .. } | Self::Unreachable { .. } => true,
+            Self::TimedOut { .. } | Self::Unreachable { .. } | Self::NoQuorum { .. } => true,
             Self::Refused { refusal, .. } => {
                 refusal.is_transient() || *refusal == Refusal::OutOfMemory
             }
@@ -318,6 +330,17 @@ impl fmt::Display for Error {
                 f,
                 "the fencing counter of lock {} is at {counter}, behind token {seen}: the server has lost its data",
                 Shown(name)
+            ),
+            Self::NoQuorum {
+                name,
+                granted,
+                needed,
+                failures,
+            } => write!(
+                f,
+                "{granted} of {needed} needed servers granted {}: {}",
+                Shown(name),
+                failures.join("; ")
             ),
             Self::Stale { name, stale } => write!(f, "write to {} refused: {stale}", Shown(name)),
             Self::Lost { name, cause } => write!(f, "lock {} was lost: {cause}", Shown(name)),

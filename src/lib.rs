@@ -56,8 +56,9 @@ pub use crate::{
     events::{Event, Events},
     inspect::{Holder, Inspection},
     lock::{
-        Acquire, Fair, Fenced, FencingToken, HoldState, Kind, Lock, LockGuard, NonReentrant,
-        NonReentrantFair, RawLock, Read, ReadWriteLock, Reentrant, Spin, Write,
+        Acquire, AcquireMulti, AnyLock, Fair, Fenced, FencingToken, HoldState, Kind, Lock,
+        LockGuard, MultiGuard, MultiLock, NonReentrant, NonReentrantFair, RawLock, RawMultiLock,
+        Read, ReadWriteLock, Reentrant, Spin, Write,
     },
     owner::Owner,
     stats::Stats,

@@ -61,6 +61,8 @@ pub(crate) struct Engine {
     pub(crate) settings: Settings,
     /// The first part of every owner field of this client.
     pub(crate) client_id: String,
+    /// Which server this is, for putting locks in an order.
+    pub(crate) server: String,
     pub(crate) events: EventBus,
     pub(crate) counters: Counters,
     transport: Arc<dyn Transport>,
@@ -84,12 +86,14 @@ impl Engine {
     /// Starts an engine over `transport`, with its tasks on `runtime`.
     pub(crate) fn start(
         settings: Settings,
+        server: String,
         transport: Arc<dyn Transport>,
         runtime: &Handle,
     ) -> Arc<Self> {
         let engine = Arc::new(Self {
             settings,
             client_id: Uuid::new_v4().to_string(),
+            server,
             events: EventBus::new(),
             counters: Counters::default(),
             transport: transport.clone(),

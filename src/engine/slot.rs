@@ -224,6 +224,29 @@ impl Slot {
         Err(hold.loss(now).unwrap_or(LossCause::Vanished))
     }
 
+    /// Puts a hold with a fixed lease from `now` on in the place of `hold`; the server is to be told. `Err` when it was
+    /// lost before.
+    pub(crate) fn relet(
+        &self,
+        hold: &Hold,
+        id: u64,
+        lease: Duration,
+        now: Instant,
+    ) -> Result<Arc<Hold>, LossCause> {
+        let mut tenure = self.tenure();
+        let entry = tenure
+            .holds
+            .iter_mut()
+            .find(|entry| entry.hold.id == hold.id && hold.loss(now).is_none())
+            .ok_or_else(|| hold.loss(now).unwrap_or(LossCause::Vanished))?;
+        let until = later(now, lease).checked_sub(margin(lease)).unwrap_or(now);
+        let next = Arc::new(Hold::new(id, Lease::Fixed(lease), now, until));
+        entry.hold = next.clone();
+        tenure.uncertain = true;
+        tenure.gone_by = tenure.gone_by.max(later(now, lease));
+        Ok(next)
+    }
+
     /// Takes the latest hold that has no guard.
     pub(crate) fn take_loose(&self, now: Instant) -> Option<(Arc<Hold>, Taken)> {
         let mut tenure = self.tenure();

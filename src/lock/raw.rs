@@ -1,6 +1,6 @@
 //! The lock with Redisson's own verbs.
 
-use std::{fmt, time::Duration};
+use std::{fmt, marker::PhantomData, time::Duration};
 
 use tokio::time::Instant;
 
@@ -31,7 +31,8 @@ use crate::{
 /// # }
 /// ```
 pub struct RawLock<K: Kind = Reentrant> {
-    pub(super) inner: Inner<K>,
+    pub(super) inner: Inner,
+    pub(super) kind: PhantomData<fn() -> K>,
 }
 
 impl<K: Kind> RawLock<K> {
@@ -258,7 +259,10 @@ impl<K: Kind> RawLock<K> {
     pub fn with_owner(&self, owner: Owner) -> Self {
         let mut inner = self.inner.clone();
         inner.owner = Some(owner);
-        Self { inner }
+        Self {
+            inner,
+            kind: PhantomData,
+        }
     }
 
     /// A number about the lock, or about an owner's field in it; absent counts as zero.
@@ -291,6 +295,7 @@ impl<K: Kind> Clone for RawLock<K> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
+            kind: PhantomData,
         }
     }
 }

@@ -5,6 +5,7 @@ mod common;
 mod fair;
 mod fenced;
 mod laws;
+mod multi;
 mod owners;
 mod read_write;
 mod settings;
