@@ -3,6 +3,7 @@
 mod basics;
 mod common;
 mod fair;
+mod fair_model;
 mod fenced;
 mod group;
 mod laws;
