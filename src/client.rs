@@ -95,8 +95,8 @@ impl Client {
         self.engine.counters.snapshot()
     }
 
-    /// Looks at a lock from outside: who holds it, for how long yet, and how many clients wait. Works on locks of any
-    /// client, JVMs included; three commands.
+    /// Looks at a lock from outside: who holds it, for how long yet, who stands in a fair queue, and how many clients wait.
+    /// Works on locks of any kind and client, JVMs included; three commands.
     ///
     /// # Cancel safety
     ///
@@ -108,7 +108,8 @@ impl Client {
     pub async fn inspect(&self, name: impl Into<Arc<str>>) -> Result<Inspection> {
         let shown: Arc<str> = name.into();
         let name = self.engine.settings.map_name(&shown)?;
-        let channel = Bytes::from(naming::lock_channel(&name));
+        let channels = [naming::lock_channel(&name), naming::rw_channel(&name)].map(Bytes::from);
+        let queue = Bytes::from(naming::fair_queue(&name));
         let name = Bytes::from(name);
         let command = Command {
             script: &INSPECT_HASH,
@@ -116,16 +117,18 @@ impl Client {
             args: Vec::new(),
         };
         let subcommand = Bytes::from_static(b"NUMSUB");
-        let numsub = [&subcommand, &channel];
-        let (fields, waiters) = tokio::try_join!(
+        let numsub = [&subcommand, &channels[0], &channels[1]];
+        let (first, last) = (Bytes::from_static(b"0"), Bytes::from_static(b"-1"));
+        let range = [&queue, &first, &last];
+        let (fields, waiters, queue) = tokio::try_join!(
             self.engine.read(&shown, &command),
             self.engine.query(&shown, "PUBSUB", &numsub),
+            self.engine.query(&shown, "LRANGE", &range),
         )?;
-        Inspection::decode(&fields, &waiters, self.engine.waiting_here(&name)).ok_or_else(|| {
-            Error::UnexpectedReply {
-                name: shown,
-                reply: format!("{fields:?} {waiters:?}"),
-            }
+        let here = self.engine.waiting_here(&name);
+        Inspection::decode(&fields, &waiters, &queue, here).ok_or_else(|| Error::UnexpectedReply {
+            name: shown,
+            reply: format!("{fields:?} {waiters:?} {queue:?}"),
         })
     }
 

@@ -12,8 +12,11 @@ pub struct Inspection {
     pub holders: Vec<Holder>,
     /// How long it lasts if nobody renews it; `None` when it is free or has no time to live at all.
     pub ttl: Option<Duration>,
-    /// Clients subscribed to its channel: those with somebody waiting. One for each client, however many wait in it.
+    /// Clients subscribed to its channel: those with somebody waiting. One for each client, however many wait in it. Waiters
+    /// for a fair lock have a channel each, and are in [`queue`](Self::queue) instead.
     pub waiting_clients: u64,
+    /// Who stands in the queue of a fair lock, the next one first.
+    pub queue: Vec<String>,
     /// How many wait in this client.
     pub waiting_here: usize,
 }
@@ -22,7 +25,7 @@ pub struct Inspection {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder {
-    /// `client-uuid:number`, as written by this library or Redisson.
+    /// `client-uuid:number`, as written by this library or Redisson; a writer's ends with `:write`.
     pub id: String,
     /// How often it has entered.
     pub holds: u64,
@@ -35,8 +38,13 @@ impl Inspection {
         !self.holders.is_empty()
     }
 
-    /// Reads the reply of `inspect/hash.lua` and of `PUBSUB NUMSUB`. Fields that are no counts are passed over.
-    pub(crate) fn decode(fields: &Reply, waiters: &Reply, waiting_here: usize) -> Option<Self> {
+    /// Reads the replies of `inspect/hash.lua`, `PUBSUB NUMSUB` and `LRANGE`. Fields that are no counts are passed over.
+    pub(crate) fn decode(
+        fields: &Reply,
+        waiters: &Reply,
+        queue: &Reply,
+        waiting_here: usize,
+    ) -> Option<Self> {
         let Reply::Array(items) = fields else {
             return None;
         };
@@ -54,13 +62,27 @@ impl Inspection {
             })
             .collect();
         let waiting_clients = match waiters {
-            Reply::Array(pair) => u64::try_from(pair.get(1)?.as_int()?).ok()?,
+            Reply::Array(pairs) => pairs
+                .chunks_exact(2)
+                .map(|pair| u64::try_from(pair.get(1)?.as_int()?).ok())
+                .sum::<Option<u64>>()?,
+            _ => return None,
+        };
+        let queue = match queue {
+            Reply::Array(owners) => owners
+                .iter()
+                .filter_map(|owner| match owner {
+                    Reply::Text(id) => Some(String::from_utf8_lossy(id).into_owned()),
+                    _ => None,
+                })
+                .collect(),
             _ => return None,
         };
         Some(Self {
             holders,
             ttl: u64::try_from(ttl.as_int()?).ok().map(Duration::from_millis),
             waiting_clients,
+            queue,
             waiting_here,
         })
     }
@@ -77,8 +99,10 @@ mod tests {
     #[test]
     fn replies_are_read_and_odd_ones_refused() {
         let fields = Reply::Array(vec![Reply::Int(900), text("u:1"), text("2")]);
-        let waiters = Reply::Array(vec![text("channel"), Reply::Int(3)]);
-        let seen = Inspection::decode(&fields, &waiters, 0).expect("well formed");
+        let pair = [text("channel"), Reply::Int(3)];
+        let waiters = Reply::Array([pair.clone(), pair].concat());
+        let queue = Reply::Array(vec![text("u:2"), Reply::Nil, text("u:3")]);
+        let seen = Inspection::decode(&fields, &waiters, &queue, 0).expect("well formed");
         assert!(seen.is_locked());
         assert_eq!(
             seen.holders,
@@ -88,15 +112,17 @@ mod tests {
             }]
         );
         assert_eq!(seen.ttl, Some(Duration::from_millis(900)));
-        assert_eq!(seen.waiting_clients, 3);
+        assert_eq!(seen.waiting_clients, 6);
+        assert_eq!(seen.queue, ["u:2", "u:3"]);
 
         let free = Reply::Array(vec![Reply::Int(-2)]);
-        let seen = Inspection::decode(&free, &waiters, 0).expect("well formed");
+        let seen = Inspection::decode(&free, &waiters, &queue, 0).expect("well formed");
         assert!(!seen.is_locked());
         assert_eq!(seen.ttl, None);
 
-        assert!(Inspection::decode(&Reply::Nil, &waiters, 0).is_none());
-        assert!(Inspection::decode(&Reply::Array(vec![]), &waiters, 0).is_none());
-        assert!(Inspection::decode(&free, &Reply::Int(1), 0).is_none());
+        assert!(Inspection::decode(&Reply::Nil, &waiters, &queue, 0).is_none());
+        assert!(Inspection::decode(&Reply::Array(vec![]), &waiters, &queue, 0).is_none());
+        assert!(Inspection::decode(&free, &Reply::Int(1), &queue, 0).is_none());
+        assert!(Inspection::decode(&free, &waiters, &Reply::Int(1), 0).is_none());
     }
 }

@@ -389,3 +389,19 @@ async fn two_hundred_waiters_keep_their_places_with_one_script_a_second() {
     assert_eq!(direct.cmd(&["DBSIZE"]).int(), 0);
     close(client).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_queue_is_seen_from_outside() {
+    let (client, name, direct) = (client().await, name("seen"), direct());
+    let guard = client.fair_lock(&*name).lock().await.expect("free");
+    let lock = client.fair_lock(&*name).with_owner(Owner::fresh());
+    let waiting = stands(&direct, lock, 0).await;
+    let seen = client.inspect(&*name).await.expect("answers");
+    assert_eq!(seen.queue, queue(&direct, &name));
+    assert_eq!(seen.waiting_here, 1);
+    assert_eq!(seen.holders[0].id, guard.owner_id());
+    guard.unlock().await.expect("held");
+    let (guard, _) = waiting.await.expect("joins").expect("granted");
+    guard.unlock().await.expect("held");
+    close(client).await;
+}
