@@ -12,7 +12,6 @@ pub(crate) fn prefixed(prefix: &str, name: &str) -> String {
 }
 
 /// `{name}:suffix`, or `name:suffix` when the name contains a `{`.
-#[cfg_attr(not(test), allow(dead_code))]
 pub(crate) fn suffixed(name: &str, suffix: &str) -> String {
     if name.contains('{') {
         format!("{name}:{suffix}")

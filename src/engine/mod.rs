@@ -20,8 +20,10 @@ use tokio::{runtime::Handle, task::JoinHandle, time::Instant};
 use uuid::Uuid;
 
 use self::{
+    desk::Desks,
     detach::Background,
     hold::{Hold, Lease},
+    once::Marks,
     poll::Poll,
     registry::{NameRef, Registry, SlotRef},
     renewal::Renewal,
@@ -40,8 +42,10 @@ use crate::{
 pub(crate) mod acquire;
 pub(crate) mod attempt;
 pub(crate) mod close;
+pub(crate) mod desk;
 pub(crate) mod detach;
 pub(crate) mod hold;
+pub(crate) mod once;
 pub(crate) mod poll;
 pub(crate) mod protocol;
 pub(crate) mod queue;
@@ -51,6 +55,7 @@ pub(crate) mod renewal;
 pub(crate) mod script;
 pub(crate) mod slot;
 pub(crate) mod transport;
+pub(crate) mod waiting;
 pub(crate) mod wakeup;
 
 /// All that the locks of one client share.
@@ -66,6 +71,8 @@ pub(crate) struct Engine {
     background: Arc<Background>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     registry: Registry,
+    desks: Desks,
+    marks: Marks,
     wakeups: Arc<Wakeups>,
     poll: Arc<Poll>,
     renewal: Arc<Renewal>,
@@ -94,6 +101,8 @@ impl Engine {
             background: Arc::new(Background::new(runtime.clone())),
             tasks: Mutex::default(),
             registry: Registry::default(),
+            desks: Desks::default(),
+            marks: Marks::default(),
             wakeups: Wakeups::new(),
             poll: Arc::default(),
             renewal: Arc::default(),
@@ -123,10 +132,15 @@ impl Engine {
 
     fn on_signal(&self, signal: Signal) {
         match signal {
-            Signal::Message { channel, payload } => match payload.as_ref() {
-                b"0" | b"1" => self.wakeups.message(&channel),
-                _ => self.counters.odd_messages.one(),
-            },
+            Signal::Message { channel, payload } => {
+                // Locks say 0 or 1, semaphores how many permits there are.
+                let number = std::str::from_utf8(&payload).map(str::parse::<i64>);
+                if matches!(number, Ok(Ok(_))) {
+                    self.wakeups.message(&channel);
+                } else {
+                    self.counters.odd_messages.one();
+                }
+            }
             Signal::MessagesLost => self.poll.now(),
             Signal::CommandsUp => {
                 self.connects.fetch_add(1, Ordering::AcqRel);
@@ -295,7 +309,7 @@ impl Engine {
     /// Figures for tests and for closing: what is still in any table.
     pub(crate) fn residue(&self) -> Residue {
         Residue {
-            names: self.registry.len(),
+            names: self.registry.len() + self.desks.len(),
             channels: self.wakeups.len(),
             sleepers: self.poll.len(),
             holds: self.renewal.held(),

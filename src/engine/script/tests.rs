@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use super::*;
 use crate::{
+    coordination,
     engine::protocol::{Ask, Call, Rest},
     lock::{kind::sealed::Sealed, reentrant},
 };
@@ -54,6 +55,7 @@ fn body(source: &str) -> String {
 fn all_scripts() -> Vec<&'static Script> {
     let mut scripts = vec![&RENEW_HASH, &PROBE_TTL, &INSPECT_HASH];
     scripts.extend(reentrant::SCRIPTS);
+    scripts.extend(coordination::scripts());
     scripts
 }
 
