@@ -137,6 +137,7 @@ impl Engine {
             task.abort();
             let _ = task.await;
         }
+        self.desks.clear();
         report
     }
 }

@@ -431,6 +431,11 @@ impl Desks {
         self.desks.len()
     }
 
+    /// Forgets all desks: those who still use one have nothing to do there any more.
+    pub(super) fn clear(&self) {
+        self.desks.clear();
+    }
+
     /// Every desk, kept for as long as the answer is.
     pub(super) fn all(&self, engine: &Arc<Engine>) -> Vec<DeskRef> {
         self.desks
