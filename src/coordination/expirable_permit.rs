@@ -156,7 +156,7 @@ impl ExpirablePermit {
     ///
     /// # Errors
     ///
-    /// [`Error::Lost`] when one of them had ended or was given back by somebody else; those that were left have gone back
+    /// [`Error::Lost`] when one of them had ended, by the local clock or the server's, or was given back by somebody else; those that were left have gone back
     /// all the same. [`Error::Closed`] when closing the client has given them back before. [`Error::Unreachable`] when the
     /// server stays silent; the release goes on in the background for as long as the client is open.
     ///
@@ -168,14 +168,15 @@ impl ExpirablePermit {
         let Some(ask) = grant.give_up() else {
             return Err(Error::Closed);
         };
+        let late = self.is_lost();
         let desk = grant.desk().clone();
         let alive = desk.engine().clone().undo(&desk, &ask).await?;
-        if alive == i64::try_from(self.ids.len()).ok() {
+        if !late && alive == i64::try_from(self.ids.len()).ok() {
             return Ok(());
         }
         Err(Error::Lost {
             name: self.name.clone(),
-            cause: if self.is_lost() {
+            cause: if late {
                 LossCause::LeaseExpired
             } else {
                 LossCause::Vanished

@@ -37,7 +37,9 @@ use super::{
 use crate::error::{Error, Result};
 
 /// Callers asked for in one request.
-pub(super) const ASKERS_A_CALL: usize = 100;
+const ASKERS_A_CALL: usize = 100;
+/// Ids of permits in one request.
+const IDS_A_CALL: usize = 20_000;
 
 /// A synchronizer as the engine sees it. Pure: describes commands and reads replies.
 pub(crate) trait Trade: fmt::Debug + Send + Sync + 'static {
@@ -195,28 +197,29 @@ impl Desk {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Who to ask for in one request: the first in line, and whoever wants least. With it the channel's count, where
-    /// messages are heard.
-    pub(super) fn compose(&self) -> (Vec<Arc<Asker>>, Option<u64>) {
+    /// Who to ask for in one request: the first in line, whoever wants least, and those nobody has asked for yet; `own`
+    /// in any case. With it the channel's count, where messages are heard.
+    pub(super) fn compose(&self, own: &Arc<Asker>) -> (Vec<Arc<Asker>>, Option<u64>) {
         let line = self.line();
-        let mut askers: Vec<_> = line.askers.values().take(ASKERS_A_CALL).cloned().collect();
-        if let Some(least) = line
-            .askers
-            .values()
-            .skip(ASKERS_A_CALL)
-            .min_by_key(|asker| asker.ask.permits)
-        {
-            askers.push(least.clone());
+        let mut chosen = BTreeMap::new();
+        let mut ids = own.ask.ids.len();
+        if line.askers.contains_key(&own.id) {
+            chosen.insert(own.id, own.clone());
         }
-        // A new one in line is answered even behind many.
-        let unasked = line
-            .askers
-            .values()
-            .rev()
-            .take_while(|asker| !asker.was_asked());
-        for asker in unasked.take(ASKERS_A_CALL) {
-            if !askers.iter().any(|other| other.id == asker.id) {
-                askers.push(asker.clone());
+        let first = line.askers.values().take(ASKERS_A_CALL);
+        let rest = line.askers.values().skip(ASKERS_A_CALL);
+        let least = rest.min_by_key(|asker| asker.ask.permits);
+        let unasked = line.askers.values().rev();
+        let unasked = unasked.take_while(|asker| !asker.was_asked());
+        for asker in least
+            .into_iter()
+            .chain(first)
+            .chain(unasked.take(ASKERS_A_CALL))
+        {
+            let more = ids + asker.ask.ids.len();
+            if more <= IDS_A_CALL && !chosen.contains_key(&asker.id) {
+                ids = more;
+                chosen.insert(asker.id, asker.clone());
             }
         }
         let count = line
@@ -224,7 +227,7 @@ impl Desk {
             .as_ref()
             .filter(|_| line.heard)
             .map(|subscription| subscription.channel().count());
-        (askers, count)
+        (chosen.into_values().collect(), count)
     }
 
     /// Whether any of these still stands in line.
@@ -270,11 +273,11 @@ impl Desk {
                 .next
                 .map(|next| super::hold::later(Instant::now(), next)),
         });
-        let more = served_any && line.askers.len() >= askers.len().max(ASKERS_A_CALL);
+        let left_over = served_any && line.askers.len() >= ASKERS_A_CALL;
         let unheard = line.unsubscribe();
         drop(line);
         drop(unheard);
-        (orphans, more)
+        (orphans, left_over)
     }
 
     /// Sends these home with an error.

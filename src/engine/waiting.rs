@@ -16,7 +16,7 @@ use super::{
     Engine,
     acquire::{Patience, until},
     describe,
-    desk::{Ask, DeskRef, Place, Tally, Undo},
+    desk::{Ask, Asker, DeskRef, Looked, Place, Tally, Undo},
     detach::Detached,
     hold::{later, margin},
     once::{Failed, out_of_memory, passing},
@@ -24,7 +24,7 @@ use super::{
     script::Command,
     transport::{Fault, Reply},
     unexpected,
-    wakeup::Source,
+    wakeup::{Channel, Source},
 };
 use crate::{
     error::{Error, Result},
@@ -74,7 +74,7 @@ impl Engine {
         let started = Instant::now();
         loop {
             let place = desk.join(Arc::new(ask()));
-            let served = self.serve(&place, patience, started);
+            let served = self.serve(&place, patience);
             let limit = match patience {
                 Patience::None => Some(later(started, self.settings.command_timeout)),
                 Patience::Until(deadline) => Some(deadline),
@@ -139,12 +139,11 @@ impl Engine {
     }
 
     /// Waits until `place` is served, and says when that was asked for; `None` when it would not wait.
-    async fn serve(
-        self: &Arc<Self>,
-        place: &Place,
-        patience: Patience,
-        started: Instant,
-    ) -> Result<Option<Instant>> {
+    async fn serve(self: &Arc<Self>, place: &Place, patience: Patience) -> Result<Option<Instant>> {
+        let started = Instant::now();
+        let settings = &self.settings;
+        // The one who leads finds out first.
+        let others = settings.outage_patience + settings.command_timeout * 2;
         let patient = patience != Patience::None;
         let mut waited = false;
         loop {
@@ -152,8 +151,9 @@ impl Engine {
                 return verdict.map(Some);
             }
             self.check_open()?;
-            if !place.asker.was_asked() && !(patient && place.known_refused()) {
-                self.take_turn(place, patience, started).await?;
+            let answered = place.asker.was_asked() || patient && place.known_refused();
+            if !answered {
+                self.take_turn(place, patience).await?;
                 continue;
             }
             if !patient {
@@ -166,7 +166,9 @@ impl Engine {
             if !place.leads() {
                 tokio::select! {
                     () = place.asker.told() => {}
-                    () = self.until_silent(patience, started) => return Err(self.no_answer_of(place)),
+                    () = self.until_silent(patience, started, others) => {
+                        return Err(self.no_answer_of(place));
+                    }
                 }
                 continue;
             }
@@ -179,28 +181,21 @@ impl Engine {
             }
             match place.desk.looked() {
                 Some((looked, channel)) => {
-                    self.park(
-                        place,
-                        patience,
-                        started,
-                        &channel,
-                        looked.count,
-                        looked.next,
-                    )
-                    .await?;
+                    self.park(place, patience, &channel, looked).await;
                 }
-                None => self.take_turn(place, patience, started).await?,
+                None => self.take_turn(place, patience).await?,
             }
         }
     }
 
     /// Waits for the desk's turn and asks for all in line, unless the answer comes from somebody else's turn.
-    async fn take_turn(
-        self: &Arc<Self>,
-        place: &Place,
-        patience: Patience,
-        started: Instant,
-    ) -> Result<()> {
+    async fn take_turn(self: &Arc<Self>, place: &Place, patience: Patience) -> Result<()> {
+        let started = Instant::now();
+        let settings = &self.settings;
+        // Asked at least once, however long there has been no reason to.
+        let limit = (settings.outage_patience)
+            .saturating_sub(self.last_answer().elapsed())
+            .max(settings.command_timeout);
         let turn = async {
             let asked_before = place.asker.was_asked();
             let gate = place.desk.gate.clone().lock_owned().await;
@@ -210,24 +205,23 @@ impl Engine {
                 place.asker.was_asked()
             };
             if !needless && place.asker.verdict().is_none() {
-                self.round(&place.desk, gate).await;
+                self.round(place, gate).await;
             }
         };
         tokio::select! {
             biased;
             () = turn => Ok(()),
-            () = self.until_silent(patience, started) => Err(self.no_answer_of(place)),
+            () = self.until_silent(patience, started, limit) => Err(self.no_answer_of(place)),
         }
     }
 
-    /// Resolves once the server has been silent for too long for a caller without a limit of its own.
-    async fn until_silent(&self, patience: Patience, started: Instant) {
+    /// Resolves once the server has been silent for `limit` since then, for a caller without a limit of its own.
+    async fn until_silent(&self, patience: Patience, since: Instant, limit: Duration) {
         if patience != Patience::Unlimited {
             return std::future::pending().await;
         }
         loop {
-            let since = self.last_answer().max(started);
-            let limit = later(since, self.settings.outage_patience);
+            let limit = later(self.last_answer().max(since), limit);
             if Instant::now() >= limit {
                 return;
             }
@@ -240,17 +234,16 @@ impl Engine {
         &self,
         place: &Place,
         patience: Patience,
-        started: Instant,
-        channel: &Arc<super::wakeup::Channel>,
-        seen: u64,
-        next: Option<Instant>,
-    ) -> Result<()> {
+        channel: &Arc<Channel>,
+        looked: Looked,
+    ) {
+        let (started, limit) = (Instant::now(), self.settings.outage_patience);
         let look = Look::Desk(place.desk.desk().clone());
         let _sleeping = self.poll.sleep(look, channel);
         let counter = tokio::select! {
             biased;
-            () = place.asker.told() => return Ok(()),
-            source = channel.woken(seen) => match source {
+            () = place.asker.told() => return,
+            source = channel.woken(looked.count) => match source {
                 Source::Message => &self.counters.wakeups_by_message,
                 Source::Release | Source::Closed => &self.counters.wakeups_by_release,
                 Source::Poll => {
@@ -260,28 +253,31 @@ impl Engine {
                     &self.counters.wakeups_by_poll
                 }
             },
-            () = until(next) => &self.counters.wakeups_by_expiry,
-            () = self.until_silent(patience, started) => return Err(self.no_answer_of(place)),
+            () = until(looked.next) => &self.counters.wakeups_by_expiry,
+            // The next request finds out what is wrong.
+            () = self.until_silent(patience, started, limit) => {
+                place.desk.forget_look();
+                &self.counters.wakeups_by_expiry
+            }
         };
         counter.one();
-        Ok(())
     }
 
     /// Asks for all in line. Goes on if the caller leaves.
-    async fn round(self: &Arc<Self>, desk: &DeskRef, gate: OwnedMutexGuard<()>) {
-        let (engine, desk) = (self.clone(), desk.clone());
+    async fn round(self: &Arc<Self>, place: &Place, gate: OwnedMutexGuard<()>) {
+        let (engine, desk, own) = (self.clone(), place.desk.clone(), place.asker.clone());
         let asking = async move {
             // Closing waits for this, so that it finds whatever is granted here.
             let _under_way = engine.background.enter();
-            while engine.ask_for_all(&desk).await {}
+            while engine.ask_for_all(&desk, &own).await {}
             drop(gate);
         };
         Detached::new(&self.background, asking, |()| {}).await;
     }
 
     /// One request for the line; whether another is called for at once.
-    async fn ask_for_all(self: &Arc<Self>, desk: &DeskRef) -> bool {
-        let (askers, count) = desk.compose();
+    async fn ask_for_all(self: &Arc<Self>, desk: &DeskRef, own: &Arc<Asker>) -> bool {
+        let (askers, count) = desk.compose(own);
         if askers.is_empty() {
             return false;
         }

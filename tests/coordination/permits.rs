@@ -325,3 +325,24 @@ async fn never_more_inside_than_permits() {
     }
     assert_eq!(value(&direct(), &name), Some(i64::from(PERMITS)));
 }
+
+/// Those who want thousands are not asked for in one request, and get theirs all the same.
+#[tokio::test]
+async fn many_who_want_many_are_served() {
+    let (client, name) = (by_message().await, name("many-many"));
+    let semaphore = client.expirable_semaphore(name.as_str());
+    semaphore.try_set_permits(0).await.expect("answers");
+    let waiting: Vec<_> = (0..6)
+        .map(|_| follow(semaphore.acquire_many(8_000)))
+        .collect();
+    asleep(&client).await;
+    semaphore.add_permits(24_000).await.expect("answers");
+    for waiting in waiting {
+        got(waiting).await.0.release().await.expect("confirmed");
+    }
+    assert_eq!(
+        semaphore.available_permits().await.expect("answers"),
+        24_000
+    );
+    close(client).await;
+}

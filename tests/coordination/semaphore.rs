@@ -362,3 +362,28 @@ async fn names_with_braces_and_prefixes_work() {
     let left = direct.cmd(&["KEYS", &format!("*{prefix}*")]).strings();
     assert_eq!(left, [format!("{prefix}:a{{b}}c")]);
 }
+
+/// Nothing happens for longer than a silent server would be put up with, and nobody takes that for silence.
+#[tokio::test]
+async fn an_idle_wait_is_no_silence() {
+    let client = crate::kit::connect(&redlatch_support::Server::shared().url(), |builder| {
+        builder
+            .safety_poll(secs(20))
+            .command_timeout(ms(200))
+            .outage_patience(ms(300))
+    })
+    .await;
+    let name = name("idle");
+    let semaphore = client.semaphore(name.as_str());
+    let waiting = [follow(semaphore.acquire()), follow(semaphore.acquire())];
+    eventually_async("it has looked for itself", secs(10), async || {
+        client.stats().wakeups_by_expiry >= 3
+    })
+    .await;
+    assert!(waiting.iter().all(|waiting| !waiting.is_finished()));
+    semaphore.release(2).await.expect("answers");
+    for waiting in waiting {
+        got(waiting).await.0.forget();
+    }
+    close(client).await;
+}
