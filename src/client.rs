@@ -307,17 +307,25 @@ impl ClientBuilder {
         let transport = FredTransport::connect(&config, &self.settings, runtime.clone())
             .await
             .map_err(|fault| connect_error(&config, fault))?;
-        let engine = Engine::start(self.settings, Arc::new(transport), &runtime);
+        let server = format!(
+            "{}/{}",
+            address(&config),
+            config.database.unwrap_or_default()
+        );
+        let engine = Engine::start(self.settings, server, Arc::new(transport), &runtime);
         Ok(Client { engine })
     }
 }
 
-fn connect_error(config: &Config, fault: Fault) -> Error {
-    let name: Arc<str> = config
-        .server
-        .hosts()
+fn address(config: &Config) -> String {
+    let hosts = config.server.hosts();
+    hosts
         .first()
-        .map_or_else(|| "server".into(), |server| server.to_string().into());
+        .map_or_else(|| "server".to_owned(), ToString::to_string)
+}
+
+fn connect_error(config: &Config, fault: Fault) -> Error {
+    let name: Arc<str> = address(config).into();
     match fault {
         Fault::Refused { refusal, text } => Error::Refused {
             name,

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::owner::Owner;
+use crate::{fencing::StaleToken, owner::Owner};
 
 /// The result of every fallible operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -30,6 +30,46 @@ pub enum Error {
         name: Arc<str>,
         /// Who asked.
         owner: Owner,
+    },
+    /// The owner holds the lock already and the lock may not be entered twice. Redisson: `IllegalMonitorStateException`.
+    #[non_exhaustive]
+    AlreadyHeld {
+        /// The lock.
+        name: Arc<str>,
+        /// Who asked.
+        owner: Owner,
+    },
+    /// The fencing counter is behind a token that this client has seen: the server has lost its data, and tokens of new
+    /// grants would be lower than those of old ones. Nothing was taken. See
+    /// [`Lock::raise_counter`](crate::Lock::raise_counter).
+    #[non_exhaustive]
+    FencingReset {
+        /// The lock.
+        name: Arc<str>,
+        /// The highest token this client has seen.
+        seen: i64,
+        /// The counter as the server has it.
+        counter: i64,
+    },
+    /// A write came with an older fencing token than the resource has seen. Nothing was written.
+    #[non_exhaustive]
+    Stale {
+        /// The resource.
+        name: Arc<str>,
+        /// Both tokens.
+        stale: StaleToken,
+    },
+    /// Too few of the servers of a majority could be asked. What was granted is given back.
+    #[non_exhaustive]
+    NoQuorum {
+        /// The members.
+        name: Arc<str>,
+        /// How many granted the lock at the last try.
+        granted: usize,
+        /// How many it takes.
+        needed: usize,
+        /// What the others said.
+        failures: Vec<String>,
     },
     /// The lock was held and has been lost; whatever it protected may have been touched by others since.
     #[non_exhaustive]
@@ -231,7 +271,7 @@ impl Error {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::TimedOut { .. } | Self::Unreachable { .. } => true,
+            Self::TimedOut { .. } | Self::Unreachable { .. } | Self::NoQuorum { .. } => true,
             Self::Refused { refusal, .. } => {
                 refusal.is_transient() || *refusal == Refusal::OutOfMemory
             }
@@ -277,6 +317,32 @@ impl fmt::Display for Error {
             Self::NotHeld { name, owner } => {
                 write!(f, "lock {} is not held by owner {owner}", Shown(name))
             }
+            Self::AlreadyHeld { name, owner } => write!(
+                f,
+                "lock {} is held by owner {owner} already and cannot be entered twice",
+                Shown(name)
+            ),
+            Self::FencingReset {
+                name,
+                seen,
+                counter,
+            } => write!(
+                f,
+                "the fencing counter of lock {} is at {counter}, behind token {seen}: the server has lost its data",
+                Shown(name)
+            ),
+            Self::NoQuorum {
+                name,
+                granted,
+                needed,
+                failures,
+            } => write!(
+                f,
+                "{granted} of {needed} needed servers granted {}: {}",
+                Shown(name),
+                failures.join("; ")
+            ),
+            Self::Stale { name, stale } => write!(f, "write to {} refused: {stale}", Shown(name)),
             Self::Lost { name, cause } => write!(f, "lock {} was lost: {cause}", Shown(name)),
             Self::WrongType { name } => write!(f, "key {} holds something else", Shown(name)),
             Self::InvalidArgument { field, reason } => write!(f, "invalid {field}: {reason}"),

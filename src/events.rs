@@ -56,6 +56,17 @@ pub enum Event {
         /// How it was lost.
         cause: LossCause,
     },
+    /// A fencing counter was found behind a token that this client has seen: the server has lost its data. The lock was
+    /// not taken.
+    #[non_exhaustive]
+    FencingReset {
+        /// The lock.
+        name: Arc<str>,
+        /// The highest token this client has seen.
+        seen: i64,
+        /// The counter as the server has it.
+        counter: i64,
+    },
     /// A lock was granted to a caller that had gone away, and was given back.
     #[non_exhaustive]
     OrphanReleased {

@@ -35,12 +35,14 @@
 //!
 //! - `tls-rustls`: `rediss://` addresses.
 
+mod backoff;
 mod client;
 mod config;
 mod coordination;
 mod engine;
 mod error;
 mod events;
+pub mod fencing;
 mod inspect;
 mod lock;
 mod naming;
@@ -50,6 +52,7 @@ mod stats;
 pub use fred;
 
 pub use crate::{
+    backoff::BackOff,
     client::{Client, ClientBuilder},
     coordination::{
         AcquireExpirable, AcquirePermits, CountDownLatch, ExpirablePermit, ExpirableSemaphore,
@@ -59,7 +62,11 @@ pub use crate::{
     error::{Error, LossCause, Refusal, Result},
     events::{Event, Events},
     inspect::{Holder, Inspection},
-    lock::{Acquire, HoldState, Kind, Lock, LockGuard, RawLock, Reentrant},
+    lock::{
+        Acquire, AcquireMulti, AnyLock, Fair, Fenced, FencingToken, HoldState, Kind, Lock,
+        LockGuard, MultiGuard, MultiLock, NonReentrant, NonReentrantFair, RawLock, RawMultiLock,
+        Read, ReadWriteLock, Reentrant, Spin, Write,
+    },
     owner::Owner,
     stats::Stats,
 };

@@ -25,6 +25,31 @@ pub(crate) fn lock_channel(name: &str) -> String {
     prefixed("redisson_lock__channel", name)
 }
 
+/// The channel on which both sides of a read/write lock announce a release.
+pub(crate) fn rw_channel(name: &str) -> String {
+    prefixed("redisson_rwlock", name)
+}
+
+/// The list of owners that wait for a fair lock.
+pub(crate) fn fair_queue(name: &str) -> String {
+    prefixed("redisson_lock_queue", name)
+}
+
+/// The sorted set of the deadlines of those owners.
+pub(crate) fn fair_deadlines(name: &str) -> String {
+    prefixed("redisson_lock_timeout", name)
+}
+
+/// The counter of fencing tokens.
+pub(crate) fn fencing_counter(name: &str) -> String {
+    prefixed("redisson_lock_token", name)
+}
+
+/// What the names of the read markers of a lock begin with.
+pub(crate) fn marker_stem(name: &str) -> String {
+    suffixed(name, "").trim_end_matches(':').to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,9 +9,9 @@ use crate::{
     client::Client,
     engine::{
         acquire::Patience,
-        desk::{Answers, Ask, Names, Trade, Undo},
         protocol::Batch,
         script::{Command, Script, decimal, script},
+        trade::{Answers, Ask, Names, Trade, Undo},
         transport::Reply,
     },
     error::{Error, Result},

@@ -1,13 +1,15 @@
-//! Permits with an id and, if they like, a lease.
+//! Permits with an id and, if they like, a lease: about to be acquired, and in hand.
 
-use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+use std::{fmt, future::IntoFuture, pin::Pin, str::FromStr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
+use super::ExpirableSemaphore;
 use crate::{
     engine::waiting::Grant,
     error::{Error, LossCause, Result},
+    lock::patience,
 };
 
 /// Bytes of an id.
@@ -65,11 +67,11 @@ impl FromStr for PermitId {
     }
 }
 
-/// Permits of an [`ExpirableSemaphore`](super::ExpirableSemaphore). Dropping them, on any thread and in any state, gives
+/// Permits of an [`ExpirableSemaphore`]. Dropping them, on any thread and in any state, gives
 /// them back in the background.
 ///
 /// With a lease they end by themselves, and the guard knows when: see [`valid_until`](Self::valid_until). It does not know
-/// of a lease changed with [`update_lease`](super::ExpirableSemaphore::update_lease), nor of permits given back by their id.
+/// of a lease changed with [`update_lease`](ExpirableSemaphore::update_lease), nor of permits given back by their id.
 #[must_use = "dropping the permits gives them back"]
 pub struct ExpirablePermit {
     name: Arc<str>,
@@ -200,6 +202,56 @@ impl fmt::Debug for ExpirablePermit {
             .field("ids", &self.ids)
             .field("remaining", &self.remaining())
             .finish_non_exhaustive()
+    }
+}
+
+/// Permits about to be acquired; await it.
+#[must_use = "nothing happens until it is awaited"]
+#[derive(Debug)]
+pub struct AcquireExpirable {
+    semaphore: ExpirableSemaphore,
+    permits: u32,
+    wait: Option<Duration>,
+    lease: Option<Duration>,
+}
+
+impl AcquireExpirable {
+    pub(super) fn new(semaphore: ExpirableSemaphore, permits: u32) -> Self {
+        Self {
+            semaphore,
+            permits,
+            wait: None,
+            lease: None,
+        }
+    }
+
+    /// Waits at most this long, then fails with [`Error::TimedOut`]. Without it, waits for as long as the server answers.
+    pub fn wait(mut self, limit: Duration) -> Self {
+        self.wait = Some(limit);
+        self
+    }
+
+    /// Takes the permits for this long and no longer, in whole milliseconds rounded up. At least 10 ms. Without it, they
+    /// are held until they are given back.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+}
+
+impl IntoFuture for AcquireExpirable {
+    type Output = Result<ExpirablePermit>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let started = Instant::now();
+            let permit = self
+                .semaphore
+                .claim(self.permits, self.lease, patience(self.wait))
+                .await?;
+            permit.ok_or_else(|| self.semaphore.timed_out(started))
+        })
     }
 }
 

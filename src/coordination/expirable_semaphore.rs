@@ -1,155 +1,27 @@
 //! The semaphore whose permits have ids and may have a lease.
-//!
-//! Leases are kept by the server's clock: scripts ask for its time. Redisson keeps them by the clock of whoever calls. The
-//! figures mean the same, and clients whose clock is right cannot be told apart; one whose clock is wrong shortens or
-//! lengthens leases there, and does not here.
 
-use std::{collections::HashSet, fmt, future::IntoFuture, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
-    ExpirablePermit, Handle, PUBLISH, PermitId, check_change, check_permits,
+    AcquireExpirable, ExpirablePermit, Handle, PUBLISH, PermitId, check_change, check_permits,
+    expirable_wire::{
+        ADD, COUNTS, LEASE_TIME, MOST_IDS, NEVER, RELEASE, RELEASE_ALL, SET, UPDATE_LEASE, Wire,
+        keys, release, wire_lease,
+    },
     semaphore::{delete, try_set},
     semaphore_channel,
 };
 use crate::{
     client::Client,
-    config::{check_lease, lease_ms},
     engine::{
         acquire::Patience,
-        desk::{Answers, Ask, Names, Trade, Undo},
-        protocol::Batch,
-        script::{Command, Script, decimal, script},
-        transport::Reply,
+        script::{Command, decimal},
+        trade::{Ask, Names},
     },
     error::{Error, Result},
-    lock::patience,
 };
-
-static ACQUIRE: Script = script!("permits/acquire");
-static RELEASE: Script = script!("permits/release");
-static RELEASE_ALL: Script = script!("permits/release_all");
-static COUNTS: Script = script!("permits/counts");
-static SET: Script = script!("permits/set");
-static ADD: Script = script!("permits/add");
-static UPDATE_LEASE: Script = script!("permits/update_lease");
-static LEASE_TIME: Script = script!("permits/lease_time");
-static PROBE: Script = script!("probe/permits");
-
-/// Every script of this kind, for the tests that read them all.
-#[cfg(test)]
-pub(super) static SCRIPTS: [&Script; 9] = [
-    &ACQUIRE,
-    &RELEASE,
-    &RELEASE_ALL,
-    &COUNTS,
-    &SET,
-    &ADD,
-    &UPDATE_LEASE,
-    &LEASE_TIME,
-    &PROBE,
-];
-
-/// The end of a permit without a lease.
-const NEVER: Bytes = Bytes::from_static(b"922337203685477");
-/// Longest lease: some thousand years, so that its end lies before [`NEVER`].
-const LONGEST_LEASE_MS: u64 = 1 << 48;
-/// Most permits with ids in one call.
-const MOST_IDS: u32 = 10_000;
-
-#[derive(Debug)]
-struct Wire;
-
-impl Trade for Wire {
-    fn kind(&self) -> &'static str {
-        "permits"
-    }
-
-    fn ask(&self, names: &Names, asks: &[Arc<Ask>]) -> Command {
-        let mut args = vec![NEVER, PUBLISH];
-        for ask in asks {
-            args.extend([decimal(ask.permits), decimal(ask.lease_ms)]);
-            args.extend(ask.ids.iter().cloned());
-        }
-        Command {
-            script: &ACQUIRE,
-            keys: keys(names),
-            args,
-        }
-    }
-
-    fn answers(&self, reply: &Reply, asks: usize) -> Option<Answers> {
-        let figures = reply.as_ints()?;
-        let (next, served) = figures.split_first()?;
-        (served.len() == asks).then(|| Answers {
-            served: served.iter().map(|served| *served == 1).collect(),
-            // The end is over when its millisecond is.
-            next: u64::try_from(*next)
-                .ok()
-                .map(|left| Duration::from_millis(left + 1)),
-        })
-    }
-
-    fn repeatable(&self) -> bool {
-        // Its ids show whether it has been done.
-        true
-    }
-
-    fn undo(&self, names: &Names, ask: &Ask) -> Undo {
-        Undo::Deed(release(&RELEASE, names, ask.ids.iter().cloned()))
-    }
-
-    fn sum(&self, names: &Names, _: u64) -> Command {
-        // Permits with ids are never added up.
-        release(&RELEASE, names, [])
-    }
-
-    fn probe(&self) -> &'static Script {
-        &PROBE
-    }
-
-    fn look(&self, names: &Names, least: u32, batch: &mut Batch) {
-        batch.keys.extend([names.key.clone(), names.second.clone()]);
-        batch.args.push(decimal(least));
-    }
-}
-
-fn keys(names: &Names) -> Vec<Bytes> {
-    vec![
-        names.key.clone(),
-        names.second.clone(),
-        names.channel.clone(),
-    ]
-}
-
-fn release(
-    script: &'static Script,
-    names: &Names,
-    ids: impl IntoIterator<Item = Bytes>,
-) -> Command {
-    let mut args = vec![PUBLISH];
-    args.extend(ids);
-    Command {
-        script,
-        keys: keys(names),
-        args,
-    }
-}
-
-/// A lease in ms for a script; 0 for none.
-fn wire_lease(lease: Option<Duration>) -> Result<u64> {
-    let Some(lease) = lease else {
-        return Ok(0);
-    };
-    check_lease(lease)?;
-    let ms = lease_ms("lease", lease)?;
-    if ms > LONGEST_LEASE_MS {
-        return Err(Error::invalid("lease", format!("{lease:?} is too long")));
-    }
-    Ok(ms)
-}
 
 /// A distributed semaphore whose permits have ids and may have a lease, known by its name.
 ///
@@ -187,6 +59,11 @@ pub struct ExpirableSemaphore {
 }
 
 impl ExpirableSemaphore {
+    /// The error of a wait that came to nothing.
+    pub(super) fn timed_out(&self, started: Instant) -> Error {
+        self.handle.timed_out(started)
+    }
+
     /// The name, as the application gave it.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -220,12 +97,7 @@ impl ExpirableSemaphore {
     /// *Redisson*: `acquire(permits)`, `acquire(permits, lease)`, `tryAcquire(permits, wait, lease)`.
     #[must_use = "nothing happens until it is awaited"]
     pub fn acquire_many(&self, permits: u32) -> AcquireExpirable {
-        AcquireExpirable {
-            semaphore: self.clone(),
-            permits,
-            wait: None,
-            lease: None,
-        }
+        AcquireExpirable::new(self.clone(), permits)
     }
 
     /// Takes one permit without a lease if there is one, and does not wait. For one with a lease, or many, await
@@ -259,7 +131,7 @@ impl ExpirableSemaphore {
         self.claim(permits, None, Patience::None).await
     }
 
-    async fn claim(
+    pub(super) async fn claim(
         &self,
         permits: u32,
         lease: Option<Duration>,
@@ -580,47 +452,6 @@ impl fmt::Debug for ExpirableSemaphore {
         f.debug_struct("ExpirableSemaphore")
             .field("name", &self.name())
             .finish_non_exhaustive()
-    }
-}
-
-/// Permits about to be acquired; await it.
-#[must_use = "nothing happens until it is awaited"]
-#[derive(Debug)]
-pub struct AcquireExpirable {
-    semaphore: ExpirableSemaphore,
-    permits: u32,
-    wait: Option<Duration>,
-    lease: Option<Duration>,
-}
-
-impl AcquireExpirable {
-    /// Waits at most this long, then fails with [`Error::TimedOut`]. Without it, waits for as long as the server answers.
-    pub fn wait(mut self, limit: Duration) -> Self {
-        self.wait = Some(limit);
-        self
-    }
-
-    /// Takes the permits for this long and no longer, in whole milliseconds rounded up. At least 10 ms. Without it, they
-    /// are held until they are given back.
-    pub fn lease(mut self, lease: Duration) -> Self {
-        self.lease = Some(lease);
-        self
-    }
-}
-
-impl IntoFuture for AcquireExpirable {
-    type Output = Result<ExpirablePermit>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let started = Instant::now();
-            let permit = self
-                .semaphore
-                .claim(self.permits, self.lease, patience(self.wait))
-                .await?;
-            permit.ok_or_else(|| self.semaphore.handle.timed_out(started))
-        })
     }
 }
 

@@ -10,8 +10,9 @@ use crate::{
     config::lease_ms,
     engine::{
         Engine,
-        desk::{DeskRef, Names, Trade},
+        desk::DeskRef,
         script::Command,
+        trade::{Names, Trade},
         transport::Reply,
     },
     error::{Error, Result},
@@ -21,13 +22,14 @@ use crate::{
 pub(crate) mod count_down_latch;
 pub(crate) mod expirable_permit;
 pub(crate) mod expirable_semaphore;
+mod expirable_wire;
 pub(crate) mod permit;
 pub(crate) mod semaphore;
 
 pub use self::{
     count_down_latch::{CountDownLatch, WaitForLatch},
-    expirable_permit::{ExpirablePermit, PermitId},
-    expirable_semaphore::{AcquireExpirable, ExpirableSemaphore},
+    expirable_permit::{AcquireExpirable, ExpirablePermit, PermitId},
+    expirable_semaphore::ExpirableSemaphore,
     permit::SemaphorePermit,
     semaphore::{AcquirePermits, Semaphore},
 };
@@ -174,7 +176,7 @@ fn check_change(permits: i64) -> Result<Bytes> {
 #[cfg(test)]
 pub(crate) fn scripts() -> Vec<&'static crate::engine::script::Script> {
     let mut scripts = Vec::from(semaphore::SCRIPTS);
-    scripts.extend(expirable_semaphore::SCRIPTS);
+    scripts.extend(expirable_wire::SCRIPTS);
     scripts.extend(count_down_latch::SCRIPTS);
     scripts
 }

@@ -11,9 +11,9 @@ use crate::{
     config::lease_ms,
     engine::{
         acquire::Patience,
-        desk::{Answers, Ask, Names, Trade, Undo},
         protocol::Batch,
         script::{Command, Script, decimal, script},
+        trade::{Answers, Ask, Names, Trade, Undo},
         transport::Reply,
     },
     error::Result,

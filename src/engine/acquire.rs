@@ -8,14 +8,18 @@
 //! line, its subscription, its entry with the safety poll, and a request in flight, which finishes by itself and hands
 //! back what it was granted.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
-    Engine,
+    Engine, LONGEST_RETRY_PAUSE, RETRY_PAUSE,
     attempt::{Progress, Tried},
     describe,
+    detach::One,
     hold::{Lease, later},
     jitter,
     poll::Look,
@@ -23,6 +27,7 @@ use super::{
     queue::Verdict,
     registry::{NameRef, SlotRef, Ticket},
     release::Grip,
+    transport::Fault,
     wakeup::{Channel, Source, Subscription},
 };
 use crate::{error::Result, events::Event};
@@ -69,20 +74,37 @@ impl Engine {
         }
     }
 
-    /// The slot of a caller who is an owner and enters again.
-    fn held_already(&self, name: &NameRef, call: &Call) -> Option<SlotRef> {
-        let slot = name.find(&call.field)?;
-        (call.protocol.reentrant() && slot.live(Instant::now()) > 0).then_some(slot)
+    /// The slot of a caller who need not stand in line: it holds the lock already, or what it holds lets it in.
+    fn entry(&self, name: &NameRef, call: &Call, told: bool) -> Result<Option<SlotRef>> {
+        let now = Instant::now();
+        if let Some(slot) = name.find(&call.field)
+            && slot.live(now) > 0
+        {
+            call.check_reentry()?;
+            return Ok(Some(slot));
+        }
+        let admitted = call
+            .protocol
+            .admitting_field(call)
+            .and_then(|field| name.find(&field))
+            .is_some_and(|slot| slot.live(now) > 0);
+        let open = told && call.protocol.admission() == Admission::Shared;
+        Ok((admitted || open).then(|| name.slot(call)))
     }
 
     async fn contend(self: &Arc<Self>, wish: &Wish, progress: &Progress) -> Result<Option<Grip>> {
         let call = &wish.call;
         let name = NameRef::get(self, &call.name);
         let impatient = wish.patience == Patience::None;
+        // The line said to ask at once.
+        let mut told = false;
         loop {
-            if let Some(slot) = self.held_already(&name, call) {
+            if let Some(slot) = self.entry(&name, call, told)? {
                 let repair = Repair(slot);
-                match self.ask_for(&repair.0, wish, progress, || {}).await? {
+                match self
+                    .ask_for(&repair.0, wish, false, progress, || {})
+                    .await?
+                {
                     Tried::Granted(grip) => return Ok(Some(grip)),
                     // Lost meanwhile: stand in line as everybody.
                     Tried::Busy { .. } => drop(repair),
@@ -91,10 +113,10 @@ impl Engine {
             let ticket = if call.protocol.admission() == Admission::Each {
                 None
             } else {
-                let Some(ticket) = name.join(&call.field, impatient) else {
+                let Some(ticket) = name.join(call, impatient) else {
                     return Ok(None);
                 };
-                if ticket.is_waiting() && self.held_already(&name, call).is_some() {
+                if ticket.is_waiting() && self.entry(&name, call, false)?.is_some() {
                     // Granted between the look above and the line, whose word to enter has passed by then.
                     continue;
                 }
@@ -105,7 +127,10 @@ impl Engine {
                 };
                 match verdict {
                     Verdict::Head => Some(ticket),
-                    Verdict::Enter => continue,
+                    Verdict::Enter => {
+                        told = true;
+                        continue;
+                    }
                     Verdict::Refused => return Ok(None),
                     Verdict::Silent => return Err(self.no_answer(wish)),
                 }
@@ -121,6 +146,43 @@ impl Engine {
             return lead.run().await;
         }
     }
+
+    /// Takes back a place in the server's queue, until the server has answered or the place is past its time anyway.
+    fn leave_in_background(self: &Arc<Self>, slot: SlotRef) {
+        let engine = self.clone();
+        self.background.spawn(async move {
+            let until = later(Instant::now(), engine.settings.outage_patience);
+            let mut pause = RETRY_PAUSE;
+            loop {
+                // Behind every acquire of this owner that is still in flight.
+                let gate = slot.gate.clone().lock_owned().await;
+                let Some(command) = slot.call.protocol.abandon(&slot.call) else {
+                    return;
+                };
+                if slot.queued.load(Ordering::Acquire) > 0 {
+                    // The owner waits again, by the place it still has.
+                    return;
+                }
+                let now = Instant::now();
+                match engine
+                    .run(command, now + engine.settings.command_timeout)
+                    .await
+                {
+                    Ok(_) => {
+                        slot.placed.store(false, Ordering::Release);
+                        return;
+                    }
+                    Err(Fault::Closed) => return,
+                    Err(Fault::Refused { refusal, .. }) if !refusal.is_transient() => return,
+                    Err(_) if Instant::now() >= until => return,
+                    Err(_) => {}
+                }
+                drop(gate);
+                sleep(jitter(pause)).await;
+                pause = (pause * 2).min(LONGEST_RETRY_PAUSE);
+            }
+        });
+    }
 }
 
 /// Finds out about what is still in doubt when a caller stops trying.
@@ -132,24 +194,37 @@ impl Drop for Repair {
     }
 }
 
-/// Takes back what a waiter left on the server, unless it got the lock.
-struct Leaving<'a> {
-    engine: &'a Arc<Engine>,
-    call: &'a Arc<Call>,
+/// A waiter that may have a place in the server's queue. Dropping it gives the place up with the owner's last waiter.
+struct Queued<'a> {
+    slot: &'a SlotRef,
+    /// Whether there may be something to take back.
     armed: bool,
+    /// Closing waits until the place is given up.
+    _under_way: One,
 }
 
-impl Drop for Leaving<'_> {
-    fn drop(&mut self) {
-        if !self.armed {
-            return;
+impl<'a> Queued<'a> {
+    /// Call before anything is sent.
+    fn enter(slot: &'a SlotRef) -> Self {
+        slot.queued.fetch_add(1, Ordering::AcqRel);
+        Self {
+            slot,
+            armed: true,
+            _under_way: slot.engine().background.enter(),
         }
-        if let Some(command) = self.call.protocol.abandon(self.call) {
-            let engine = self.engine.clone();
-            self.engine.background.spawn(async move {
-                let deadline = later(Instant::now(), engine.settings.outage_patience);
-                let _ = engine.run(command, deadline).await;
-            });
+    }
+
+    /// The lock was granted, and the place is gone with that.
+    fn granted(mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        let last = self.slot.queued.fetch_sub(1, Ordering::AcqRel) == 1;
+        if last && self.armed {
+            self.slot.engine().leave_in_background(self.slot.clone());
         }
     }
 }
@@ -174,11 +249,9 @@ impl Lead<'_> {
         // Kept over all tries, so that an unknown outcome is found out by the next one and repaired after the last.
         let repair = Repair(self.name.slot(call));
         let slot = &repair.0;
-        let mut leaving = Leaving {
-            engine,
-            call,
-            armed: false,
-        };
+        let stays = self.wish.patience != Patience::None;
+        let queued =
+            (stays && call.protocol.admission() == Admission::Each).then(|| Queued::enter(slot));
         let mut backoff = None;
         // Set when something spoke for trying, whatever this process believes about its own holds.
         let mut prompted = self.channel().is_none();
@@ -194,10 +267,12 @@ impl Lead<'_> {
             };
             let left = match here {
                 Some(left) => Some(left),
-                None => match self.ask(slot).await? {
+                None => match self.ask(slot, stays).await? {
                     Tried::Granted(grip) => {
-                        leaving.armed = false;
-                        grip.announce(exclusive);
+                        if let Some(queued) = queued {
+                            queued.granted();
+                        }
+                        grip.announce();
                         return Ok(Some(grip));
                     }
                     Tried::Busy { left } => left,
@@ -206,17 +281,16 @@ impl Lead<'_> {
             if let Some(ticket) = &self.ticket {
                 ticket.refuse_impatient();
             }
-            if self.wish.patience == Patience::None {
+            if !stays {
                 return Ok(None);
             }
-            leaving.armed = true;
             if !waited {
                 waited = true;
                 engine.counters.waits.one();
             }
             match call.protocol.wake(call) {
-                Wake::Backoff { first, longest } => {
-                    let next = backoff.map_or(first, |last: Duration| (last * 2).min(longest));
+                Wake::Backoff(pauses) => {
+                    let next = pauses.next(backoff);
                     backoff = Some(next);
                     sleep(jitter(next)).await;
                 }
@@ -238,14 +312,17 @@ impl Lead<'_> {
         }
     }
 
-    async fn ask(&self, slot: &SlotRef) -> Result<Tried> {
+    async fn ask(&self, slot: &SlotRef, stays: bool) -> Result<Tried> {
         let on_failure = || {
             if let Some(ticket) = &self.ticket {
                 ticket.fail_impatient();
             }
         };
         let (wish, progress) = (self.wish, self.progress);
-        self.engine.ask_for(slot, wish, progress, on_failure).await
+        let engine = self.engine;
+        engine
+            .ask_for(slot, wish, stays, progress, on_failure)
+            .await
     }
 
     /// How long an owner of this process holds the lock yet, when that is beyond doubt and its end will be heard of.

@@ -1,7 +1,7 @@
 //! Asking for a lock: one request, what comes back, and asking again where nothing does.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -91,18 +91,19 @@ enum Failure {
 
 impl Engine {
     /// Asks until the server has answered, or until there is no point in asking for this caller. `on_failure` hears of
-    /// every try that came to nothing.
+    /// every try that came to nothing. A caller that `stays` takes a place where the server keeps a queue.
     pub(crate) async fn ask_for(
         self: &Arc<Self>,
         slot: &SlotRef,
         wish: &Wish,
+        stays: bool,
         progress: &Progress,
         on_failure: impl Fn() + Send,
     ) -> Result<Tried> {
         let mut pause = RETRY_PAUSE;
         loop {
             progress.note_asking();
-            let (fault, since) = match self.attempt(slot.clone(), wish).await {
+            let (fault, since) = match self.attempt(slot.clone(), wish, stays).await {
                 Ok(tried) => {
                     progress.note(Standing::Waiting);
                     return Ok(tried);
@@ -191,11 +192,16 @@ impl Engine {
     }
 
     /// One try. If the caller leaves in the middle, the try finishes and gives back what it got.
-    async fn attempt(self: &Arc<Self>, slot: SlotRef, wish: &Wish) -> Result<Tried, Failure> {
+    async fn attempt(
+        self: &Arc<Self>,
+        slot: SlotRef,
+        wish: &Wish,
+        stays: bool,
+    ) -> Result<Tried, Failure> {
         let gate = slot.gate.clone().lock_owned().await;
         let (engine, wish) = (self.clone(), wish.clone());
         let trying = async move {
-            let outcome = try_once(&engine, slot.clone(), &wish, gate).await;
+            let outcome = try_once(&engine, slot.clone(), &wish, stays, gate).await;
             (slot, outcome)
         };
         let (_, outcome) = Detached::new(&self.background, trying, |(slot, outcome)| {
@@ -225,6 +231,7 @@ async fn try_once(
     engine: &Arc<Engine>,
     slot: SlotRef,
     wish: &Wish,
+    stays: bool,
     gate: OwnedMutexGuard<()>,
 ) -> Result<Tried, Failure> {
     // Closing waits for this, so that it finds whatever is granted here.
@@ -234,17 +241,16 @@ async fn try_once(
     let call = &wish.call;
     let sent = Instant::now();
     engine.expire(&slot, sent);
+    if slot.live(sent) > 0 {
+        call.check_reentry().map_err(Failure::Final)?;
+    }
     let begun = slot.begin(wish.lease, engine.next_number(), settings.watchdog_timeout);
     let ask = Ask {
         holds: begun.holds,
         ttl_ms: u64::try_from(begun.ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX),
-        wait_ms: match wish.patience {
-            Patience::Until(deadline) => {
-                let left = deadline.saturating_duration_since(sent);
-                Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
-            }
-            Patience::None | Patience::Unlimited => None,
-        },
+        stays,
+        placed: slot.placed.load(Ordering::Acquire),
+        floor: engine.tokens.floor(call),
     };
     engine.counters.attempts.one();
     let command = call.protocol.acquire(call, &ask);
@@ -255,6 +261,8 @@ async fn try_once(
     };
     match call.protocol.decode(&reply) {
         Some(Attempt::Granted { holds, token }) => {
+            slot.placed.store(false, Ordering::Release);
+            engine.tokens.note(call, token);
             let (hold, losses) = slot.granted(
                 &begun,
                 engine.next_number(),
@@ -283,6 +291,9 @@ async fn try_once(
             Ok(Tried::Granted(grip))
         }
         Some(Attempt::Busy { left }) => {
+            if stays {
+                slot.placed.store(true, Ordering::Release);
+            }
             let losses = slot.not_granted(&begun, Some(LossCause::TakenOver));
             engine.report_losses(&slot, losses);
             Ok(Tried::Busy { left })
@@ -293,6 +304,22 @@ async fn try_once(
             Ok(Tried::Busy {
                 left: Some(Duration::ZERO),
             })
+        }
+        Some(Attempt::Behind { counter }) => {
+            let losses = slot.not_granted(&begun, Some(LossCause::Vanished));
+            engine.report_losses(&slot, losses);
+            let name = call.shown.clone();
+            let seen = ask.floor;
+            engine.events.tell(|| Event::FencingReset {
+                name: name.clone(),
+                seen,
+                counter,
+            });
+            Err(Failure::Final(Error::FencingReset {
+                name,
+                seen,
+                counter,
+            }))
         }
         None => {
             slot.unknown(begun.ttl);

@@ -16,22 +16,22 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fmt,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
 };
 
 use bytes::Bytes;
 use dashmap::DashMap;
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
 
 use super::{
     Engine,
+    asker::Asker,
     protocol::Batch,
-    script::{Command, Script},
-    transport::Reply,
+    trade::{Answers, Ask, Names, Trade},
+    transport::Fault,
     wakeup::{Channel, Subscription},
 };
 use crate::error::{Error, Result};
@@ -40,109 +40,6 @@ use crate::error::{Error, Result};
 const ASKERS_A_CALL: usize = 100;
 /// Ids of permits in one request.
 const IDS_A_CALL: usize = 20_000;
-
-/// A synchronizer as the engine sees it. Pure: describes commands and reads replies.
-pub(crate) trait Trade: fmt::Debug + Send + Sync + 'static {
-    /// Its name, part of the key of its marks.
-    fn kind(&self) -> &'static str;
-
-    /// Asks for many, in their order.
-    fn ask(&self, names: &Names, asks: &[Arc<Ask>]) -> Command;
-
-    /// Reads the reply to [`ask`](Self::ask).
-    fn answers(&self, reply: &Reply, asks: usize) -> Option<Answers>;
-
-    /// Whether [`ask`](Self::ask) may simply be sent again. Otherwise it is marked.
-    fn repeatable(&self) -> bool;
-
-    /// What undoes a request that was served.
-    fn undo(&self, names: &Names, ask: &Ask) -> Undo;
-
-    /// A marked command that does what many calls for `n` in all would do one after the other.
-    fn sum(&self, names: &Names, n: u64) -> Command;
-
-    /// The script that looks at many waited-for names: [`FREE`](super::protocol::FREE) where asking is worth it.
-    fn probe(&self) -> &'static Script;
-
-    /// Adds one name to a probe; `least` is the least that anybody in line wants.
-    fn look(&self, names: &Names, least: u32, batch: &mut Batch);
-}
-
-/// What a synchronizer is called.
-#[derive(Debug, Clone)]
-pub(crate) struct Names {
-    /// By the application.
-    pub(crate) shown: Arc<str>,
-    /// On the server.
-    pub(crate) key: Bytes,
-    /// Its second key, where it has one.
-    pub(crate) second: Bytes,
-    pub(crate) channel: Bytes,
-    /// Where this client marks what it has done.
-    pub(crate) mark: Bytes,
-}
-
-/// What one caller wants.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Ask {
-    pub(crate) permits: u32,
-    /// In ms; 0 for none.
-    pub(crate) lease_ms: u64,
-    pub(crate) ids: Vec<Bytes>,
-}
-
-/// What the server said to a line.
-#[derive(Debug)]
-pub(crate) struct Answers {
-    pub(crate) served: Vec<bool>,
-    /// When asking again is worth it without anybody saying so.
-    pub(crate) next: Option<std::time::Duration>,
-}
-
-/// See [`Trade::undo`].
-#[derive(Debug)]
-pub(crate) enum Undo {
-    Nothing,
-    /// To be added up with others.
-    Sum(u64),
-    /// A marked command.
-    Deed(Command),
-}
-
-/// One who asks.
-#[derive(Debug)]
-pub(super) struct Asker {
-    id: u64,
-    pub(super) ask: Arc<Ask>,
-    verdict: Mutex<Option<Result<Instant>>>,
-    asked: AtomicBool,
-    told: Notify,
-}
-
-impl Asker {
-    fn decide(&self, verdict: Result<Instant>) {
-        *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = Some(verdict);
-        self.told.notify_one();
-    }
-
-    /// When what was granted was asked for, or why nothing was.
-    pub(super) fn verdict(&self) -> Option<Result<Instant>> {
-        self.verdict
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    /// Whether the server has answered for it.
-    pub(super) fn was_asked(&self) -> bool {
-        self.asked.load(Ordering::Acquire)
-    }
-
-    /// Something about it has changed.
-    pub(super) async fn told(&self) {
-        self.told.notified().await;
-    }
-}
 
 /// Several calls that become one.
 #[derive(Debug)]
@@ -178,7 +75,7 @@ struct Line {
     held: HashMap<u64, Arc<Ask>>,
     tallies: [Option<Arc<Tally>>; 2],
     /// What went wrong last, as long as nothing has gone right since.
-    trouble: Option<super::transport::Fault>,
+    trouble: Option<Fault>,
 }
 
 /// See the module.
@@ -251,7 +148,7 @@ impl Desk {
         let mut orphans = Vec::new();
         let (mut served_any, mut refused) = (false, u32::MAX);
         for (asker, served) in askers.iter().zip(&answers.served) {
-            asker.asked.store(true, Ordering::Release);
+            asker.note_asked();
             if !*served {
                 refused = refused.min(asker.ask.permits);
                 asker.told.notify_one();
@@ -377,11 +274,11 @@ impl Desk {
         self.line().heard = true;
     }
 
-    pub(super) fn note_trouble(&self, trouble: Option<super::transport::Fault>) {
+    pub(super) fn note_trouble(&self, trouble: Option<Fault>) {
         self.line().trouble = trouble;
     }
 
-    pub(super) fn trouble(&self) -> Option<super::transport::Fault> {
+    pub(super) fn trouble(&self) -> Option<Fault> {
         self.line().trouble.clone()
     }
 
@@ -496,13 +393,7 @@ impl DeskRef {
         let mut line = self.desk.line();
         let id = line.next;
         line.next += 1;
-        let asker = Arc::new(Asker {
-            id,
-            ask,
-            verdict: Mutex::default(),
-            asked: AtomicBool::new(false),
-            told: Notify::new(),
-        });
+        let asker = Arc::new(Asker::new(id, ask));
         line.askers.insert(id, asker.clone());
         if line.leader.is_none() {
             line.leader = Some(id);

@@ -30,6 +30,7 @@ struct Running {
 }
 
 /// One thing that goes on, counted until it is dropped. Counts down however it ends, also when its runtime drops it.
+#[derive(Debug)]
 pub(crate) struct One(Arc<Running>);
 
 impl One {

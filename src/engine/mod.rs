@@ -29,6 +29,7 @@ use self::{
     renewal::Renewal,
     script::{Command, Scripts},
     slot::Loss,
+    tokens::Tokens,
     transport::{Fault, Reply, Request, Signal, Transport},
     wakeup::{Source, Wakeups},
 };
@@ -40,6 +41,7 @@ use crate::{
 };
 
 pub(crate) mod acquire;
+mod asker;
 pub(crate) mod attempt;
 pub(crate) mod close;
 pub(crate) mod desk;
@@ -54,6 +56,8 @@ pub(crate) mod release;
 pub(crate) mod renewal;
 pub(crate) mod script;
 pub(crate) mod slot;
+pub(crate) mod tokens;
+pub(crate) mod trade;
 pub(crate) mod transport;
 pub(crate) mod waiting;
 pub(crate) mod wakeup;
@@ -64,6 +68,8 @@ pub(crate) struct Engine {
     pub(crate) settings: Settings,
     /// The first part of every owner field of this client.
     pub(crate) client_id: String,
+    /// Which server this is, for putting locks in an order.
+    pub(crate) server: String,
     pub(crate) events: EventBus,
     pub(crate) counters: Counters,
     transport: Arc<dyn Transport>,
@@ -76,6 +82,7 @@ pub(crate) struct Engine {
     wakeups: Arc<Wakeups>,
     poll: Arc<Poll>,
     renewal: Arc<Renewal>,
+    tokens: Tokens,
     numbers: AtomicU64,
     closed: AtomicBool,
     connects: AtomicU64,
@@ -88,12 +95,14 @@ impl Engine {
     /// Starts an engine over `transport`, with its tasks on `runtime`.
     pub(crate) fn start(
         settings: Settings,
+        server: String,
         transport: Arc<dyn Transport>,
         runtime: &Handle,
     ) -> Arc<Self> {
         let engine = Arc::new(Self {
             settings,
             client_id: Uuid::new_v4().to_string(),
+            server,
             events: EventBus::new(),
             counters: Counters::default(),
             transport: transport.clone(),
@@ -106,6 +115,7 @@ impl Engine {
             wakeups: Wakeups::new(),
             poll: Arc::default(),
             renewal: Arc::default(),
+            tokens: Tokens::default(),
             numbers: AtomicU64::new(1),
             closed: AtomicBool::new(false),
             connects: AtomicU64::new(0),
@@ -265,7 +275,7 @@ impl Engine {
                 cause: *cause,
             });
         }
-        if let Some(channel) = slot.channel() {
+        for channel in slot.channels() {
             channel.wake(Source::Release);
         }
     }

@@ -17,9 +17,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     Engine, LONGEST_RETRY_PAUSE, RETRY_PAUSE, describe,
-    desk::{Desk, Names},
+    desk::Desk,
     jitter,
     script::{Command, decimal},
+    trade::Names,
     transport::{Fault, Reply, Request},
     unexpected,
     wakeup::Source,

@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -14,7 +14,7 @@ use bytes::Bytes;
 use dashmap::DashMap;
 use tokio::{
     sync::Notify,
-    time::{Instant, sleep},
+    time::{Instant, sleep, sleep_until},
 };
 
 use super::{
@@ -29,6 +29,9 @@ use super::{
 /// Locks in one call.
 const LOCKS_A_CALL: usize = 500;
 
+/// How often those are looked after who need it for their own sake.
+const RESTLESS: Duration = Duration::from_secs(1);
+
 /// How much a message may be later than the look that found its lock free.
 const GRACE: Duration = Duration::from_millis(20);
 
@@ -36,10 +39,13 @@ const GRACE: Duration = Duration::from_millis(20);
 #[derive(Debug, Default)]
 pub(crate) struct Poll {
     sleepers: DashMap<u64, Sleeper>,
+    /// Sleepers that must be looked after more often than the others.
+    restless: AtomicUsize,
     next: AtomicU64,
     /// Somebody went to sleep, or a look is wanted now.
     work: Notify,
     hurry: Notify,
+    restless_came: Notify,
 }
 
 /// What a sleeper waits for, and how one looks at it.
@@ -57,10 +63,19 @@ impl Look {
         }
     }
 
-    fn name(&self) -> &Bytes {
+    /// Whether it must be looked after more often than others.
+    fn restless(&self) -> bool {
         match self {
-            Self::Lock(call) => &call.name,
-            Self::Desk(desk) => &desk.names.key,
+            Self::Lock(call) => call.protocol.keeps_place(),
+            Self::Desk(_) => false,
+        }
+    }
+
+    /// What is looked at once, however many wait for it.
+    fn target(&self) -> Bytes {
+        match self {
+            Self::Lock(call) => call.protocol.look_for(call),
+            Self::Desk(desk) => desk.names.key.clone(),
         }
     }
 
@@ -83,11 +98,15 @@ struct Sleeper {
 pub(crate) struct Sleeping<'a> {
     poll: &'a Poll,
     id: u64,
+    restless: bool,
 }
 
 impl Drop for Sleeping<'_> {
     fn drop(&mut self) {
         self.poll.sleepers.remove(&self.id);
+        if self.restless {
+            self.poll.restless.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }
 
@@ -95,6 +114,7 @@ impl Poll {
     /// Includes a waiter in the looks to come.
     pub(crate) fn sleep(&self, look: Look, channel: &Arc<Channel>) -> Sleeping<'_> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let restless = look.restless();
         self.sleepers.insert(
             id,
             Sleeper {
@@ -102,8 +122,15 @@ impl Poll {
                 channel: channel.clone(),
             },
         );
+        if restless && self.restless.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.restless_came.notify_one();
+        }
         self.work.notify_one();
-        Sleeping { poll: self, id }
+        Sleeping {
+            poll: self,
+            id,
+            restless,
+        }
     }
 
     /// Looks now instead of at the next interval.
@@ -118,8 +145,17 @@ impl Poll {
     }
 }
 
+/// Who is looked after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Round {
+    Everybody,
+    /// Those whose kind asks for it.
+    Restless,
+}
+
 /// The task that looks.
 pub(crate) async fn run(engine: Weak<Engine>) {
+    let mut rounds = Rounds::default();
     loop {
         let Some(strong) = engine.upgrade() else {
             return;
@@ -129,28 +165,65 @@ pub(crate) async fn run(engine: Weak<Engine>) {
         drop(strong);
         if poll.sleepers.is_empty() {
             poll.work.notified().await;
+            rounds = Rounds::default();
         }
-        tokio::select! {
-            () = sleep(jitter(interval)) => {}
-            () = poll.hurry.notified() => {}
-        }
+        let round = tokio::select! {
+            round = rounds.next(&poll, interval) => round,
+            () = poll.hurry.notified() => {
+                rounds = Rounds::default();
+                Round::Everybody
+            }
+        };
         let Some(strong) = engine.upgrade() else {
             return;
         };
-        look(&strong).await;
+        look(&strong, round).await;
     }
 }
 
-/// One look at everything waited for.
-async fn look(engine: &Engine) {
+/// When to look next, and after whom.
+#[derive(Debug, Default)]
+struct Rounds {
+    everybody: Option<Instant>,
+    restless: Option<Instant>,
+}
+
+impl Rounds {
+    async fn next(&mut self, poll: &Poll, interval: Duration) -> Round {
+        let now = Instant::now();
+        let everybody = *self.everybody.get_or_insert_with(|| now + jitter(interval));
+        loop {
+            let restless = (poll.restless.load(Ordering::Acquire) > 0).then(|| {
+                *self
+                    .restless
+                    .get_or_insert_with(|| Instant::now() + jitter(RESTLESS))
+            });
+            tokio::select! {
+                () = sleep_until(restless.map_or(everybody, |restless| restless.min(everybody))) => {}
+                () = poll.restless_came.notified() => continue,
+            }
+            self.restless = None;
+            if Instant::now() < everybody {
+                return Round::Restless;
+            }
+            self.everybody = None;
+            return Round::Everybody;
+        }
+    }
+}
+
+async fn look(engine: &Engine, round: Round) {
     // By script, since kinds may look differently; one entry a name, however many wait for it.
     type Names = HashMap<Bytes, (Look, Vec<Arc<Channel>>)>;
     let mut by_script: HashMap<&'static str, Names> = HashMap::new();
     for sleeper in &engine.poll.sleepers {
+        if round == Round::Restless && !sleeper.look.restless() {
+            continue;
+        }
         by_script
             .entry(sleeper.look.probe().name)
             .or_default()
-            .entry(sleeper.look.name().clone())
+            .entry(sleeper.look.target())
             .or_insert_with(|| (sleeper.look.clone(), Vec::new()))
             .1
             .push(sleeper.channel.clone());
@@ -178,8 +251,12 @@ async fn look_at(engine: &Engine, chunk: &[(Look, Vec<Arc<Channel>>)]) {
     };
     engine.counters.polls.one();
     let deadline = Instant::now() + engine.settings.command_timeout;
-    let Ok(reply) = engine.run(command, deadline).await else {
-        return;
+    // Now or not at all: a look that keeps a place must not come behind the waiter's own next request.
+    let reply = match engine.run_now(command, deadline).await {
+        Ok(Some(reply)) => reply,
+        // The script was unknown and is loaded now: look anew, for whoever waits by then.
+        Ok(None) => return engine.poll.now(),
+        Err(_) => return,
     };
     let Some(answers) = reply.as_ints() else {
         return;

@@ -5,15 +5,13 @@
 //! | kind | differs from the plain lock in |
 //! |---|---|
 //! | reentrant | nothing |
-//! | fenced | `acquire` with the counter as second key; `decode` yields a token |
+//! | fenced | `fenced` is true; `acquire` with the counter as second key; `decode` yields a token |
 //! | spin | `wake` is [`Wake::Backoff`]; `release` without a channel |
-//! | non-reentrant | `reentrant` is false; its `acquire` refuses a second hold |
-//! | fair | `admission` is [`Admission::Each`]; `wake` is a channel of the owner's own; `acquire` sends [`Ask::wait_ms`] and the clock; `abandon` leaves the queue |
-//! | read | `admission` is [`Admission::Shared`]; `wake` on the rw channel; scripts of its own for `renewal` and `probe`, with a marker key a hold |
+//! | non-reentrant | `reentrant` is false |
+//! | fair | `admission` is [`Admission::Each`]; `wake` is a channel of the owner's own; `abandon` leaves the queue; `probe` keeps each waiter's place in it |
+//! | read | `admission` is [`Admission::Shared`]; `wake` on the rw channel; `admitting_field` is the writer's own; scripts of its own for `renewal`, `probe` and `is_locked`, with a marker key a hold |
 //! | write | `field` ends with `:write`; `wake` on the rw channel |
 //! | multi, RedLock | made of several locks of the kinds above, outside this trait |
-//!
-//! `tests` below implement each row as a sketch, so that the trait is known to carry them.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -23,7 +21,11 @@ use super::{
     script::{Command, PROBE_TTL, RENEW_HASH, Script, decimal},
     transport::Reply,
 };
-use crate::owner::Owner;
+use crate::{
+    backoff::BackOff,
+    error::{Error, Result},
+    owner::Owner,
+};
 
 /// A lock kind as the engine sees it.
 pub(crate) trait Protocol: fmt::Debug + Send + Sync + 'static {
@@ -38,6 +40,16 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync + 'static {
     /// Whether an owner may enter again.
     fn reentrant(&self) -> bool {
         true
+    }
+
+    /// Whether a grant carries a fencing token.
+    fn fenced(&self) -> bool {
+        false
+    }
+
+    /// A field of the same owner on the same name whose hold lets it in past any line: a writer may always read.
+    fn admitting_field(&self, _call: &Call) -> Option<Bytes> {
+        None
     }
 
     /// The hash field of an owner.
@@ -86,9 +98,24 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync + 'static {
     fn look(&self, call: &Call, batch: &mut Batch) {
         batch.keys.push(call.name.clone());
     }
+
+    /// Waiters with the same figure are looked after by one entry of a probe.
+    fn look_for(&self, call: &Call) -> Bytes {
+        call.name.clone()
+    }
+
+    /// Whether a look keeps a waiter's place in the server's queue, so that it is due every second.
+    fn keeps_place(&self) -> bool {
+        false
+    }
+
+    /// Asks whether anybody holds the lock, where the key's existence does not say so.
+    fn is_locked(&self, _call: &Call) -> Option<Command> {
+        None
+    }
 }
 
-/// What a probe answers for a lock that is free.
+/// What a probe answers for a lock that the waiter might get, or that it must ask about anew for another reason.
 pub(crate) const FREE: i64 = -2;
 
 /// How contenders of one process queue up.
@@ -96,8 +123,7 @@ pub(crate) const FREE: i64 = -2;
 pub(crate) enum Admission {
     /// One at a time asks the server; while this process holds the lock nobody else asks.
     Exclusive,
-    /// One at a time asks the server, also while another owner of this process holds it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "read locks"))]
+    /// One at a time asks the server, also while another owner of this process holds it; once it is in, all may ask.
     Shared,
     /// Everybody asks for itself, since the server keeps the order.
     Each,
@@ -108,9 +134,8 @@ pub(crate) enum Admission {
 pub(crate) enum Wake {
     /// By a message on this channel.
     Channel(Bytes),
-    /// By nobody: it tries again after a pause that grows from the first figure to the second.
-    #[cfg_attr(not(test), expect(dead_code, reason = "spin locks"))]
-    Backoff { first: Duration, longest: Duration },
+    /// By nobody: it tries again after a pause that grows.
+    Backoff(BackOff),
 }
 
 /// Who calls, about which lock.
@@ -126,6 +151,8 @@ pub(crate) struct Call {
     pub(crate) protocol: &'static dyn Protocol,
     /// `PUBLISH` or its sharded twin.
     pub(crate) publish: &'static str,
+    /// The pauses of one that is woken by nobody.
+    pub(crate) backoff: BackOff,
 }
 
 impl Call {
@@ -140,12 +167,34 @@ impl Call {
             owner,
             protocol,
             publish: "PUBLISH",
+            backoff: BackOff::default(),
         }
     }
 
     /// The name as text; it was made from a `str`.
     pub(crate) fn name_str(&self) -> &str {
         std::str::from_utf8(&self.name).unwrap_or_default()
+    }
+
+    /// Whether an owner that holds the lock may enter it again.
+    pub(crate) fn check_reentry(&self) -> Result<()> {
+        if self.protocol.reentrant() {
+            return Ok(());
+        }
+        Err(Error::AlreadyHeld {
+            name: self.shown.clone(),
+            owner: self.owner,
+        })
+    }
+
+    /// The owner's field as text; it was made from a `str`.
+    pub(crate) fn field_str(&self) -> &str {
+        std::str::from_utf8(&self.field).unwrap_or_default()
+    }
+
+    /// The publish command as an argument.
+    pub(crate) fn publish_arg(&self) -> Bytes {
+        Bytes::from_static(self.publish.as_bytes())
     }
 }
 
@@ -155,14 +204,20 @@ pub(crate) struct Ask {
     /// The owner's holds once granted.
     pub(crate) holds: u32,
     pub(crate) ttl_ms: u64,
-    /// How long the caller will wait for the lock, if it said so.
-    pub(crate) wait_ms: Option<u64>,
+    /// Whether the caller waits where the lock is busy.
+    pub(crate) stays: bool,
+    /// Whether the caller has had a place in the server's queue before.
+    pub(crate) placed: bool,
+    /// The highest fencing token this client has seen on the name.
+    pub(crate) floor: i64,
 }
 
 /// What remains to an owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rest {
     pub(crate) holds: u32,
+    /// The highest count the server may have for the owner.
+    pub(crate) most: u32,
     /// Time to live for these holds.
     pub(crate) ttl_ms: u64,
 }
@@ -183,6 +238,8 @@ pub(crate) enum Attempt {
     Busy { left: Option<Duration> },
     /// Not granted: the holds the owner already counted on are gone. It may ask anew, for a first one.
     Vanished,
+    /// Not granted: the fencing counter is behind what this client has seen.
+    Behind { counter: i64 },
 }
 
 /// What came of a release.
@@ -234,7 +291,7 @@ impl Renewed {
     }
 }
 
-/// Reads `{1, holds}`, `{0, ms left}` or `{2, 0}`, with the token after the holds where the kind has one.
+/// Reads `{1, holds}`, `{0, ms left}`, `{2, 0}` or `{3, counter}`, with the token after the holds where the kind has one.
 pub(crate) fn decode_attempt(reply: &Reply) -> Option<Attempt> {
     let ints = reply.as_ints()?;
     match ints.as_slice() {
@@ -243,6 +300,7 @@ pub(crate) fn decode_attempt(reply: &Reply) -> Option<Attempt> {
             token: rest.first().copied(),
         }),
         [2, 0] => Some(Attempt::Vanished),
+        [3, counter] => Some(Attempt::Behind { counter: *counter }),
         [0, left] => Some(Attempt::Busy {
             left: u64::try_from(*left).ok().map(Duration::from_millis),
         }),

@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | waiting | everybody before it left | head | [`Queue::leave`] of the one before |
 //! | waiting | its own owner was granted the lock meanwhile | enter | [`Queue::granted`] |
+//! | waiting for a shared lock | the head was granted it | enter | [`Queue::admit_all`] |
 //! | waiting, in no mood to wait | the head parked, or was granted | refused | [`Queue::park`], [`Queue::granted`] |
 //! | waiting, in no mood to wait | the head gets no answer | silent | [`Queue::fail_impatient`] |
 //! | head | granted, gave up, dropped | gone | [`Queue::leave`] |
@@ -26,7 +27,7 @@ use tokio::sync::Notify;
 pub(crate) enum Verdict {
     /// It talks to the server now.
     Head,
-    /// Its owner holds the lock: it re-enters without standing in line.
+    /// Its owner holds the lock, or the lock is shared and open: it asks at once, without standing in line.
     Enter,
     /// The lock is busy and it did not want to wait.
     Refused,
@@ -163,17 +164,26 @@ impl Queue {
         self.parked = false;
     }
 
-    /// The lock was granted to the owner `field`, here: contenders of the same owner may enter; those who would not
-    /// wait are refused, unless the kind is shared.
-    pub(crate) fn granted(&mut self, field: &Bytes, exclusive: bool) {
+    /// The lock was granted to the owner `field`, and to nobody else: contenders of the same owner may enter; those who
+    /// would not wait are refused.
+    pub(crate) fn granted(&mut self, field: &Bytes) {
         for id in self.by_field.remove(field).unwrap_or_default() {
-            if let Some(contender) = self.waiting.remove(&id) {
-                self.impatient.remove(&id);
-                contender.tell(ENTER);
-            }
+            self.admit(id);
         }
-        if exclusive {
-            self.refuse_impatient();
+        self.refuse_impatient();
+    }
+
+    /// The lock is shared and somebody got in: all may.
+    pub(crate) fn admit_all(&mut self) {
+        let ids: Vec<u64> = self.waiting.keys().copied().collect();
+        for id in ids {
+            self.admit(id);
+        }
+    }
+
+    fn admit(&mut self, id: u64) {
+        if let Some(contender) = self.remove(id) {
+            contender.tell(ENTER);
         }
     }
 
@@ -256,12 +266,29 @@ mod tests {
         let head = queue.join(&field(1), false).expect("head");
         let other = queue.join(&field(2), false).expect("patient");
         let same = queue.join(&field(1), false).expect("patient");
-        queue.granted(&field(1), true);
+        queue.granted(&field(1));
         assert_eq!(verdict(&same), ENTER);
         queue.leave(&head);
         assert_eq!(verdict(&other), HEAD);
         queue.leave(&same);
         queue.leave(&other);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn a_shared_lock_lets_the_whole_line_in() {
+        let mut queue = Queue::default();
+        let places: Vec<_> = (0..4)
+            .map(|n| queue.join(&field(n), n == 3).expect("the head is awake"))
+            .collect();
+        queue.admit_all();
+        assert_eq!(
+            places.iter().map(verdict).collect::<Vec<_>>(),
+            [HEAD, ENTER, ENTER, ENTER]
+        );
+        for place in &places {
+            queue.leave(place);
+        }
         assert!(queue.is_empty());
     }
 
@@ -277,7 +304,7 @@ mod tests {
         assert!(queue.join(&field(3), true).is_none());
         queue.unpark();
         let again = queue.join(&field(4), true).expect("the head tries again");
-        queue.granted(&field(1), true);
+        queue.granted(&field(1));
         assert_eq!(verdict(&again), REFUSED);
         queue.leave(&head);
         assert!(queue.is_empty());

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{
     Engine,
-    protocol::Call,
+    protocol::{Admission, Call},
     queue::{Place, Queue, Verdict},
     slot::Slot,
     wakeup::{Channel, Subscription},
@@ -36,9 +36,32 @@ pub(crate) struct Name {
 #[derive(Debug, Default)]
 struct Inner {
     slots: Vec<Arc<Slot>>,
+    /// Before a lock that one at a time holds, or the writers' side of one that is shared.
+    exclusive: Line,
+    /// Before the readers' side.
+    shared: Line,
+}
+
+/// Contenders of this process who let one of them speak for all.
+#[derive(Debug, Default)]
+struct Line {
     queue: Queue,
     /// The one subscription of all in line.
     subscription: Option<Subscription>,
+}
+
+impl Inner {
+    fn lines(&self) -> [&Line; 2] {
+        [&self.exclusive, &self.shared]
+    }
+
+    fn line(&mut self, admission: Admission) -> &mut Line {
+        match admission {
+            Admission::Shared => &mut self.shared,
+            // Those who ask each for itself never stand in line.
+            Admission::Exclusive | Admission::Each => &mut self.exclusive,
+        }
+    }
 }
 
 impl Name {
@@ -48,7 +71,7 @@ impl Name {
 
     fn is_idle(&self) -> bool {
         let inner = self.inner();
-        inner.slots.is_empty() && inner.queue.is_empty()
+        inner.slots.is_empty() && inner.lines().iter().all(|line| line.queue.is_empty())
     }
 }
 
@@ -150,17 +173,31 @@ impl NameRef {
     }
 
     /// Takes a place in the line of this process; `None` where one who would not wait is refused at once.
-    pub(crate) fn join(&self, field: &Bytes, impatient: bool) -> Option<Ticket> {
-        let place = self.name.inner().queue.join(field, impatient)?;
+    pub(crate) fn join(&self, call: &Call, impatient: bool) -> Option<Ticket> {
+        let admission = call.protocol.admission();
+        let place = self
+            .name
+            .inner()
+            .line(admission)
+            .queue
+            .join(&call.field, impatient)?;
         Some(Ticket {
             name: self.clone(),
+            admission,
             place,
         })
     }
 
-    /// How many stand in line in this process, the head included.
+    /// How many stand in line in this process, heads included, and how many wait each for itself.
     pub(crate) fn contenders(&self) -> usize {
-        self.name.inner().queue.len()
+        let inner = self.name.inner();
+        let lined: usize = inner.lines().iter().map(|line| line.queue.len()).sum();
+        let queued: usize = inner
+            .slots
+            .iter()
+            .map(|slot| slot.queued.load(Ordering::Acquire))
+            .sum();
+        lined + queued
     }
 }
 
@@ -220,18 +257,24 @@ impl SlotRef {
     }
 
     /// Tells the line of this process that the slot's owner was granted the lock.
-    pub(crate) fn announce_grant(&self, exclusive: bool) {
-        self.name
-            .name
-            .inner()
-            .queue
-            .granted(&self.slot.call.field, exclusive);
+    pub(crate) fn announce_grant(&self) {
+        let mut inner = self.name.name.inner();
+        match self.slot.call.protocol.admission() {
+            Admission::Exclusive => inner.exclusive.queue.granted(&self.slot.call.field),
+            Admission::Shared => inner.shared.queue.admit_all(),
+            Admission::Each => {}
+        }
     }
 
-    /// The channel this process listens on for the name, if it does.
-    pub(crate) fn channel(&self) -> Option<Arc<Channel>> {
+    /// The channels the lines of this process listen on for the name.
+    pub(crate) fn channels(&self) -> Vec<Arc<Channel>> {
         let inner = self.name.name.inner();
-        inner.subscription.as_ref().map(Subscription::channel)
+        inner
+            .lines()
+            .iter()
+            .filter_map(|line| line.subscription.as_ref())
+            .map(Subscription::channel)
+            .collect()
     }
 }
 
@@ -275,6 +318,7 @@ impl Drop for SlotRef {
 #[derive(Debug)]
 pub(crate) struct Ticket {
     name: NameRef,
+    admission: Admission,
     place: Place,
 }
 
@@ -287,58 +331,60 @@ impl Ticket {
         }
     }
 
+    fn line<R>(&self, with: impl FnOnce(&mut Line) -> R) -> R {
+        with(self.name.name.inner().line(self.admission))
+    }
+
     /// The channel the line listens on, if it does.
     pub(crate) fn channel(&self) -> Option<Arc<Channel>> {
-        let inner = self.name.name.inner();
-        inner.subscription.as_ref().map(Subscription::channel)
+        self.line(|line| line.subscription.as_ref().map(Subscription::channel))
     }
 
     /// Lets the line listen on `channel` from now on.
     pub(crate) fn listen(&self, channel: &Bytes) -> Arc<Channel> {
         let subscription = self.name.engine.wakeups.subscribe(channel);
         let channel = subscription.channel();
-        let before = self.name.name.inner().subscription.replace(subscription);
+        let before = self.line(|line| line.subscription.replace(subscription));
         drop(before);
         channel
     }
 
     /// The lock is busy and the head goes to sleep.
     pub(crate) fn park(&self) {
-        self.name.name.inner().queue.park();
+        self.line(|line| line.queue.park());
+    }
+
+    /// The head is awake.
+    pub(crate) fn unpark(&self) {
+        self.line(|line| line.queue.unpark());
     }
 
     /// The lock is busy: those who would not wait need not ask themselves.
     pub(crate) fn refuse_impatient(&self) {
-        self.name.name.inner().queue.refuse_impatient();
+        self.line(|line| line.queue.refuse_impatient());
     }
 
     /// The head gets no answer: those who would not wait need not find out themselves.
     pub(crate) fn fail_impatient(&self) {
-        self.name.name.inner().queue.fail_impatient();
+        self.line(|line| line.queue.fail_impatient());
     }
 
     /// Whether others were there before.
     pub(crate) fn is_waiting(&self) -> bool {
         matches!(self.place, Place::Waiting { .. })
     }
-
-    /// The head is awake.
-    pub(crate) fn unpark(&self) {
-        self.name.name.inner().queue.unpark();
-    }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let unused = {
-            let mut inner = self.name.name.inner();
-            inner.queue.leave(&self.place);
-            if inner.queue.is_empty() {
-                inner.subscription.take()
+        let unused = self.line(|line| {
+            line.queue.leave(&self.place);
+            if line.queue.is_empty() {
+                line.subscription.take()
             } else {
                 None
             }
-        };
+        });
         drop(unused);
     }
 }

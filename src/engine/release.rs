@@ -3,7 +3,10 @@
 //! A release sets the owner's count on the server to what this client counts. It may therefore be repeated until the
 //! server has answered, by whoever comes to it first, and two that meet become one.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::time::{Instant, sleep, timeout};
 
@@ -61,14 +64,35 @@ impl Grip {
     }
 
     /// Tells the line of this process about the grant.
-    pub(crate) fn announce(&self, exclusive: bool) {
-        self.slot.announce_grant(exclusive);
+    pub(crate) fn announce(&self) {
+        self.slot.announce_grant();
     }
 
     /// Leaves the hold to the Java-style verbs.
     pub(crate) fn loosen(mut self) {
         self.slot.loosen(&self.hold);
         self.armed = false;
+    }
+
+    /// Lets the hold last for `lease` from now on and no longer, on the server as well, if it is still held.
+    pub(crate) async fn set_lease(&mut self, lease: Duration) -> Result<()> {
+        let engine = self.engine().clone();
+        let now = Instant::now();
+        let name = self.slot.call.shown.clone();
+        let lost = |cause| Error::Lost {
+            name: name.clone(),
+            cause,
+        };
+        let number = engine.next_number();
+        let hold = self
+            .slot
+            .relet(&self.hold, number, lease, now)
+            .map_err(lost)?;
+        engine.forget_hold(&self.hold);
+        engine.track_hold(&hold);
+        self.hold = hold;
+        engine.settle(&self.slot).await?;
+        self.hold.loss(Instant::now()).map(lost).map_or(Ok(()), Err)
     }
 
     /// Gives the hold back and waits for the server's word.
@@ -268,11 +292,11 @@ impl Engine {
                         name: slot.call.shown.clone(),
                     });
                 }
-                // Where no message can come, this process's own line is told directly.
-                if let Some(channel) = slot.channel()
-                    && (!heard || !self.wakeups.is_live(&channel))
-                {
-                    channel.wake(Source::Release);
+                // Where no message can come, this process's own lines are told directly.
+                for channel in slot.channels() {
+                    if !heard || !self.wakeups.is_live(&channel) {
+                        channel.wake(Source::Release);
+                    }
                 }
             }
             Released::NotHeld => {

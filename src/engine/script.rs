@@ -16,15 +16,27 @@ use crate::error::Refusal;
 pub(crate) struct Script {
     /// `kind/verb`, as in `src/scripts/kind/verb.lua`.
     pub(crate) name: &'static str,
-    /// The text.
+    /// The text of that file.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "read by the tests of the headers")
+    )]
+    pub(crate) file: &'static str,
+    /// The text the server runs: the file, behind what it shares with others.
     pub(crate) source: &'static str,
     sha: LazyLock<String>,
 }
 
 impl Script {
-    pub(crate) const fn new(name: &'static str, source: &'static str, sha: fn() -> String) -> Self {
+    pub(crate) const fn new(
+        name: &'static str,
+        file: &'static str,
+        source: &'static str,
+        sha: fn() -> String,
+    ) -> Self {
         Self {
             name,
+            file,
             source,
             sha: LazyLock::new(sha),
         }
@@ -42,20 +54,32 @@ impl fmt::Debug for Script {
     }
 }
 
-/// Declares a script by its path below `src/scripts`.
+/// Declares a script by its path below `src/scripts`, and by that of a fragment it builds on where there is one.
 macro_rules! script {
-    ($name:literal) => {{
-        const SOURCE: &str = include_str!(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/src/scripts/",
-            $name,
-            ".lua"
-        ));
-        $crate::engine::script::Script::new($name, SOURCE, || {
+    ($name:literal) => {
+        script!(@ $name, $crate::engine::script::lua!($name))
+    };
+    ($name:literal, after $fragment:literal) => {
+        script!(@ $name, concat!($crate::engine::script::lua!($fragment), $crate::engine::script::lua!($name)))
+    };
+    (@ $name:literal, $source:expr) => {{
+        const SOURCE: &str = $source;
+        $crate::engine::script::Script::new($name, $crate::engine::script::lua!($name), SOURCE, || {
             $crate::engine::transport::fred_transport::sha1(SOURCE)
         })
     }};
 }
+macro_rules! lua {
+    ($name:literal) => {
+        include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/src/scripts/",
+            $name,
+            ".lua"
+        ))
+    };
+}
+pub(crate) use lua;
 pub(crate) use script;
 
 /// Renews, or looks at, the plain hash of many locks.

@@ -46,6 +46,10 @@ pub(crate) struct Slot {
     pub(crate) settling: AtomicBool,
     /// Handles that keep the slot in its table.
     pub(super) users: AtomicUsize,
+    /// Callers that wait with a place in the server's queue, which they share.
+    pub(crate) queued: AtomicUsize,
+    /// Whether the owner may have a place in the server's queue.
+    pub(crate) placed: AtomicBool,
     tenure: Mutex<Tenure>,
 }
 
@@ -56,6 +60,8 @@ struct Tenure {
     pending: Option<Lease>,
     /// The count on the server, as far as known.
     wire: u32,
+    /// The highest count the server may have been told since it had none.
+    most: u32,
     /// A script's outcome is unknown, so `wire` may be wrong.
     uncertain: bool,
     /// When the server's copy is gone for sure, whatever else happens.
@@ -101,11 +107,14 @@ impl Slot {
             renewing: AtomicBool::new(false),
             settling: AtomicBool::new(false),
             users: AtomicUsize::new(0),
+            queued: AtomicUsize::new(0),
+            placed: AtomicBool::new(false),
             tenure: Mutex::new(Tenure {
                 generation,
                 holds: Vec::new(),
                 pending: None,
                 wire: 0,
+                most: 0,
                 uncertain: false,
                 gone_by: now,
                 confirmed: now,
@@ -126,11 +135,11 @@ impl Slot {
         }
         tenure.pending = Some(lease);
         let ttl = lease.length(watchdog);
+        let holds = tenure.count().saturating_add(1);
+        tenure.most = tenure.most.max(holds);
         Begun {
             generation: tenure.generation,
-            holds: u32::try_from(tenure.holds.len())
-                .unwrap_or(u32::MAX)
-                .saturating_add(1),
+            holds,
             ttl,
             lease,
         }
@@ -187,8 +196,7 @@ impl Slot {
         let Some(cause) = absent.filter(|_| tenure.generation == begun.generation) else {
             return Vec::new();
         };
-        tenure.wire = 0;
-        tenure.uncertain = false;
+        tenure.settled(0);
         tenure.lose_all(cause)
     }
 
@@ -214,6 +222,29 @@ impl Slot {
             return Ok(Taken { generation });
         }
         Err(hold.loss(now).unwrap_or(LossCause::Vanished))
+    }
+
+    /// Puts a hold with a fixed lease from `now` on in the place of `hold`; the server is to be told. `Err` when it was
+    /// lost before.
+    pub(crate) fn relet(
+        &self,
+        hold: &Hold,
+        id: u64,
+        lease: Duration,
+        now: Instant,
+    ) -> Result<Arc<Hold>, LossCause> {
+        let mut tenure = self.tenure();
+        let entry = tenure
+            .holds
+            .iter_mut()
+            .find(|entry| entry.hold.id == hold.id && hold.loss(now).is_none())
+            .ok_or_else(|| hold.loss(now).unwrap_or(LossCause::Vanished))?;
+        let until = later(now, lease).checked_sub(margin(lease)).unwrap_or(now);
+        let next = Arc::new(Hold::new(id, Lease::Fixed(lease), now, until));
+        entry.hold = next.clone();
+        tenure.uncertain = true;
+        tenure.gone_by = tenure.gone_by.max(later(now, lease));
+        Ok(next)
     }
 
     /// Takes the latest hold that has no guard.
@@ -248,18 +279,17 @@ impl Slot {
     /// What the server should be set to, if it may differ. Call with the gate held.
     pub(crate) fn to_settle(&self, now: Instant, watchdog: Duration) -> Option<Rest> {
         let tenure = self.tenure();
-        let holds = u32::try_from(tenure.holds.len()).unwrap_or(u32::MAX);
+        let holds = tenure.count();
         (tenure.uncertain || tenure.wire != holds).then(|| Rest {
             holds,
+            most: tenure.most.max(holds),
             ttl_ms: tenure.ttl_ms(now, watchdog).max(1),
         })
     }
 
     /// Notes that the server's count is known.
     pub(crate) fn settled(&self, holds: u32) {
-        let mut tenure = self.tenure();
-        tenure.wire = holds;
-        tenure.uncertain = false;
+        self.tenure().settled(holds);
     }
 
     /// Notes that nothing is in doubt, although the server's count is not what it should be.
@@ -270,8 +300,7 @@ impl Slot {
     /// Notes that a release found nothing of this owner's on the server. `surprising` when nothing explains it.
     pub(crate) fn absent(&self, generation: u64, surprising: bool) -> Vec<Loss> {
         let mut tenure = self.tenure();
-        tenure.wire = 0;
-        tenure.uncertain = false;
+        tenure.settled(0);
         if surprising {
             tenure.found_gone = Some((generation, LossCause::Vanished));
         }
@@ -309,7 +338,8 @@ impl Slot {
         Some((
             tenure.generation,
             Rest {
-                holds: u32::try_from(tenure.holds.len()).unwrap_or(u32::MAX),
+                holds: tenure.count(),
+                most: tenure.most,
                 ttl_ms: if watched {
                     tenure.ttl_ms(now, watchdog)
                 } else {
@@ -443,6 +473,17 @@ impl Slot {
 }
 
 impl Tenure {
+    /// Holds in the books.
+    fn count(&self) -> u32 {
+        u32::try_from(self.holds.len()).unwrap_or(u32::MAX)
+    }
+
+    fn settled(&mut self, holds: u32) {
+        self.wire = holds;
+        self.uncertain = false;
+        self.most = holds;
+    }
+
     fn lose_all(&mut self, cause: LossCause) -> Vec<Loss> {
         std::mem::take(&mut self.holds)
             .into_iter()

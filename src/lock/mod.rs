@@ -5,28 +5,43 @@ use std::{fmt, future::IntoFuture, marker::PhantomData, pin::Pin, sync::Arc, tim
 use tokio::time::Instant;
 
 use crate::{
+    backoff::BackOff,
     config::check_lease,
     engine::{
         Engine,
         acquire::{Patience, Wish},
         hold::{Lease, later},
-        protocol::Call,
+        protocol::{Call, Protocol},
         release::Grip,
     },
     error::{Error, Result},
     owner::Owner,
 };
 
+mod any;
+pub(crate) mod fair;
+pub(crate) mod fenced;
 mod guard;
 pub(crate) mod kind;
+mod multi;
+mod non_reentrant;
 mod raw;
+pub(crate) mod read_write;
 pub(crate) mod reentrant;
+pub(crate) mod spin;
 
 pub use self::{
+    any::AnyLock,
+    fair::Fair,
+    fenced::{Fenced, FencingToken},
     guard::{HoldState, LockGuard},
     kind::Kind,
+    multi::{AcquireMulti, MultiGuard, MultiLock, RawMultiLock},
+    non_reentrant::{NonReentrant, NonReentrantFair},
     raw::RawLock,
+    read_write::{Read, ReadWriteLock, Write},
     reentrant::Reentrant,
+    spin::Spin,
 };
 
 /// The verb with which plain locks announce a release.
@@ -74,8 +89,10 @@ impl<K: Kind> Lock<K> {
                     engine: engine.clone(),
                     name,
                     owner: None,
-                    kind: PhantomData,
+                    backoff: BackOff::default(),
+                    protocol: K::protocol(),
                 },
+                kind: PhantomData,
             },
         }
     }
@@ -168,26 +185,17 @@ impl<K: Kind> fmt::Debug for Lock<K> {
     }
 }
 
-/// What both surfaces share: a name, and who asks.
-pub(crate) struct Inner<K: Kind> {
+/// What all surfaces share: a kind, a name, and who asks.
+#[derive(Clone)]
+pub(crate) struct Inner {
     pub(crate) engine: Arc<Engine>,
     pub(crate) name: Arc<str>,
     pub(crate) owner: Option<Owner>,
-    kind: PhantomData<fn() -> K>,
+    pub(crate) backoff: BackOff,
+    pub(crate) protocol: &'static dyn Protocol,
 }
 
-impl<K: Kind> Clone for Inner<K> {
-    fn clone(&self) -> Self {
-        Self {
-            engine: self.engine.clone(),
-            name: self.name.clone(),
-            owner: self.owner,
-            kind: PhantomData,
-        }
-    }
-}
-
-impl<K: Kind> Inner<K> {
+impl Inner {
     /// A call by whoever asks now.
     pub(crate) fn call(&self) -> Result<Call> {
         self.call_by(self.owner.unwrap_or_else(Owner::current))
@@ -195,7 +203,7 @@ impl<K: Kind> Inner<K> {
 
     /// A call by `owner`.
     pub(crate) fn call_by(&self, owner: Owner) -> Result<Call> {
-        let protocol = K::protocol();
+        let protocol = self.protocol;
         Ok(Call {
             name: self.engine.settings.map_name(&self.name)?.into(),
             shown: self.name.clone(),
@@ -203,6 +211,7 @@ impl<K: Kind> Inner<K> {
             owner,
             protocol,
             publish: PUBLISH,
+            backoff: self.backoff,
         })
     }
 

@@ -1,12 +1,12 @@
 //! The lock with Redisson's own verbs.
 
-use std::{fmt, time::Duration};
+use std::{fmt, marker::PhantomData, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{Inner, Kind, Reentrant, kind::sealed::Sealed, patience};
 use crate::{
-    engine::{acquire::Patience, release::Grip, transport::Reply},
+    engine::{acquire::Patience, protocol::Call, release::Grip, transport::Reply},
     error::{Error, Result},
     owner::Owner,
 };
@@ -31,7 +31,8 @@ use crate::{
 /// # }
 /// ```
 pub struct RawLock<K: Kind = Reentrant> {
-    pub(super) inner: Inner<K>,
+    pub(super) inner: Inner,
+    pub(super) kind: PhantomData<fn() -> K>,
 }
 
 impl<K: Kind> RawLock<K> {
@@ -164,7 +165,12 @@ impl<K: Kind> RawLock<K> {
     ///
     /// *Redisson*: `isLocked()`, which may ask a replica; this asks the primary.
     pub async fn is_locked(&self) -> Result<bool> {
-        Ok(self.ask("EXISTS", None).await? > 0)
+        let call = self.inner.call()?;
+        let Some(command) = call.protocol.is_locked(&call) else {
+            return Ok(self.ask("EXISTS", None).await? > 0);
+        };
+        let reply = self.inner.engine.read(&call.shown, &command).await?;
+        Ok(number(&call, &reply)? > 0)
     }
 
     /// Whether the current owner holds the lock, as the server says.
@@ -234,6 +240,12 @@ impl<K: Kind> RawLock<K> {
         })
     }
 
+    /// The kind of lock in a word, for messages and logs: `reentrant`, `fair`, `read`, ...
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        K::protocol().kind()
+    }
+
     /// The name, as the application gave it.
     ///
     /// *Redisson*: `getName()`.
@@ -247,7 +259,10 @@ impl<K: Kind> RawLock<K> {
     pub fn with_owner(&self, owner: Owner) -> Self {
         let mut inner = self.inner.clone();
         inner.owner = Some(owner);
-        Self { inner }
+        Self {
+            inner,
+            kind: PhantomData,
+        }
     }
 
     /// A number about the lock, or about an owner's field in it; absent counts as zero.
@@ -263,18 +278,24 @@ impl<K: Kind> RawLock<K> {
         let reply = self.inner.engine.query(&call.shown, verb, args).await?;
         match reply {
             Reply::Nil => Ok(0),
-            reply => reply.as_int().ok_or_else(|| Error::UnexpectedReply {
-                name: call.shown.clone(),
-                reply: format!("{reply:?}"),
-            }),
+            reply => number(&call, &reply),
         }
     }
+}
+
+/// The number a reply must be.
+pub(super) fn number(call: &Call, reply: &Reply) -> Result<i64> {
+    reply.as_int().ok_or_else(|| Error::UnexpectedReply {
+        name: call.shown.clone(),
+        reply: format!("{reply:?}"),
+    })
 }
 
 impl<K: Kind> Clone for RawLock<K> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
+            kind: PhantomData,
         }
     }
 }

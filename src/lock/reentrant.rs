@@ -33,16 +33,57 @@ static FORCE_RELEASE: Script = script!("reentrant/force_release");
 #[cfg(test)]
 pub(crate) static SCRIPTS: [&Script; 3] = [&ACQUIRE, &RELEASE, &FORCE_RELEASE];
 
-#[derive(Debug)]
-struct Wire;
-
-fn channel(call: &Call) -> Bytes {
+/// The channel of this and of all kinds that are woken like it.
+pub(super) fn channel(call: &Call) -> Bytes {
     naming::lock_channel(call.name_str()).into()
+}
+
+/// Takes a hash with one owner's field; so do all kinds that are held like this one.
+pub(super) fn acquire(call: &Call, ask: &Ask) -> Command {
+    Command {
+        script: &ACQUIRE,
+        keys: vec![call.name.clone()],
+        args: vec![decimal(ask.ttl_ms), call.field.clone(), decimal(ask.holds)],
+    }
+}
+
+/// Gives back a hash with one owner's field, and wakes.
+pub(super) fn release(call: &Call, rest: &Rest) -> Command {
+    Command {
+        script: &RELEASE,
+        keys: vec![call.name.clone(), channel(call)],
+        args: vec![
+            call.field.clone(),
+            decimal(rest.holds),
+            decimal(rest.ttl_ms),
+            call.publish_arg(),
+        ],
+    }
+}
+
+/// Frees a hash whoever holds it, and wakes.
+pub(super) fn force_release(call: &Call) -> Command {
+    Command {
+        script: &FORCE_RELEASE,
+        keys: vec![call.name.clone(), channel(call)],
+        args: vec![call.publish_arg()],
+    }
+}
+
+/// The plain lock, or one that is the same but for its name and that it cannot be entered twice.
+#[derive(Debug)]
+pub(super) struct Wire {
+    pub(super) kind: &'static str,
+    pub(super) reentrant: bool,
 }
 
 impl Protocol for Wire {
     fn kind(&self) -> &'static str {
-        "reentrant"
+        self.kind
+    }
+
+    fn reentrant(&self) -> bool {
+        self.reentrant
     }
 
     fn wake(&self, call: &Call) -> Wake {
@@ -50,11 +91,7 @@ impl Protocol for Wire {
     }
 
     fn acquire(&self, call: &Call, ask: &Ask) -> Command {
-        Command {
-            script: &ACQUIRE,
-            keys: vec![call.name.clone()],
-            args: vec![decimal(ask.ttl_ms), call.field.clone(), decimal(ask.holds)],
-        }
+        acquire(call, ask)
     }
 
     fn decode(&self, reply: &Reply) -> Option<Attempt> {
@@ -62,24 +99,11 @@ impl Protocol for Wire {
     }
 
     fn release(&self, call: &Call, rest: &Rest) -> Command {
-        Command {
-            script: &RELEASE,
-            keys: vec![call.name.clone(), channel(call)],
-            args: vec![
-                call.field.clone(),
-                decimal(rest.holds),
-                decimal(rest.ttl_ms),
-                Bytes::from_static(call.publish.as_bytes()),
-            ],
-        }
+        release(call, rest)
     }
 
     fn force_release(&self, call: &Call) -> Command {
-        Command {
-            script: &FORCE_RELEASE,
-            keys: vec![call.name.clone(), channel(call)],
-            args: vec![Bytes::from_static(call.publish.as_bytes())],
-        }
+        force_release(call)
     }
 }
 
@@ -90,7 +114,10 @@ impl Kind for Reentrant {
 #[allow(private_interfaces)]
 impl Sealed for Reentrant {
     fn protocol() -> &'static dyn Protocol {
-        &Wire
+        &Wire {
+            kind: "reentrant",
+            reentrant: true,
+        }
     }
 
     fn grant(_: Option<i64>) {}

@@ -1,9 +1,14 @@
 //! What every test of this binary needs.
 
-use std::time::Duration;
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use redlatch::{Client, ClientBuilder};
-use redlatch_support::{Direct, Server, unique_name};
+use redlatch_support::{Direct, Server, eventually_async, unique_name};
 
 /// A client of the shared server with settings of the test's own.
 pub(crate) async fn client_with(settings: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Client {
@@ -38,8 +43,88 @@ pub(crate) const fn secs(secs: u64) -> Duration {
 pub(crate) async fn close(client: Client) {
     let report = client.close(secs(5)).await;
     assert!(report.unreleased.is_empty(), "{report:?}");
-    assert_eq!(
-        client.residue(),
-        "Residue { names: 0, channels: 0, sleepers: 0, holds: 0, background: 0 }"
-    );
+    assert_eq!(client.residue(), NOTHING);
+}
+
+const NOTHING: &str = "Residue { names: 0, channels: 0, sleepers: 0, holds: 0, background: 0 }";
+
+/// Waits until a client's tables are empty.
+pub(crate) async fn until_nothing_is_left(client: &Client) {
+    eventually_async("the client's tables are empty", secs(10), async || {
+        client.residue() == NOTHING
+    })
+    .await;
+}
+
+/// Waits until that many waiters of the client sleep, past their second look.
+pub(crate) async fn asleep(client: &Client, count: usize) {
+    let sleepers = format!("sleepers: {count},");
+    eventually_async("the waiter sleeps", secs(10), async || {
+        client.residue().contains(&sleepers)
+    })
+    .await;
+}
+
+/// Waits until no key and no channel with `name` in its name is left on the shared server, but those `allowed`.
+pub(crate) async fn nothing_but(name: &str, allowed: &[String]) {
+    let direct = direct();
+    let pattern = format!("*{name}*");
+    let left = || {
+        let keys = direct.cmd(&["KEYS", &pattern]).accepted().strings();
+        let keys: Vec<_> = keys
+            .into_iter()
+            .filter(|key| !allowed.contains(key))
+            .collect();
+        let channels = direct.cmd(&["PUBSUB", "CHANNELS", &pattern]).accepted();
+        (keys, channels.strings())
+    };
+    let start = std::time::Instant::now();
+    loop {
+        let (keys, channels) = left();
+        if keys.is_empty() && channels.is_empty() {
+            return;
+        }
+        assert!(
+            start.elapsed() < secs(5),
+            "left on the server: {keys:?}, {channels:?}"
+        );
+        tokio::time::sleep(ms(2)).await;
+    }
+}
+
+/// The markers of whoever reads the lock at this moment.
+pub(crate) fn markers(name: &str) -> Vec<String> {
+    let pattern = format!("{{{name}}}:*:rwlock_timeout:*");
+    direct().cmd(&["KEYS", &pattern]).accepted().strings()
+}
+
+/// Polls a future a number of times and then gives it up.
+struct Polls<F> {
+    future: Pin<Box<F>>,
+    left: usize,
+}
+
+impl<F: Future> Future for Polls<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        self.left -= 1;
+        match self.future.as_mut().poll(context) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if self.left == 0 => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// `None` when the future was given up after `left` polls.
+pub(crate) async fn polled<F: Future>(left: usize, future: F) -> Option<F::Output> {
+    Polls {
+        future: Box::pin(future),
+        left,
+    }
+    .await
 }

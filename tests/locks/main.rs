@@ -2,7 +2,13 @@
 
 mod basics;
 mod common;
+mod fair;
+mod fenced;
+mod laws;
+mod multi;
 mod owners;
+mod read_write;
 mod settings;
+mod spin;
 mod waiting;
 mod watchdog;

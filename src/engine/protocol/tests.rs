@@ -1,182 +1,137 @@
-//! A sketch of every kind of the family, to know that the trait carries it, and the decoders.
+//! Each kind says on the wire what it should, and odd replies are refused.
 
 use super::*;
-use crate::{engine::script::script, naming};
+use crate::lock::{Fair, Fenced, NonReentrant, Read, Reentrant, Spin, Write, kind::sealed::Sealed};
 
-/// Stands in for the scripts of kinds that are not built yet.
-static SKETCH: Script = script!("reentrant/acquire");
+const ASK: Ask = Ask {
+    holds: 2,
+    ttl_ms: 30_000,
+    stays: true,
+    placed: false,
+    floor: 7,
+};
 
-fn command(keys: Vec<Bytes>, args: Vec<Bytes>) -> Command {
-    Command {
-        script: &SKETCH,
-        keys,
-        args,
-    }
-}
+const REST: Rest = Rest {
+    holds: 1,
+    most: 2,
+    ttl_ms: 20_000,
+};
 
-fn key(text: String) -> Bytes {
-    text.into()
-}
-
-/// Declares a sketch: the five methods every kind has, as for the plain lock, and what it changes.
-macro_rules! sketch {
-    ($name:ident { $($item:tt)* }) => {
-        #[derive(Debug)]
-        struct $name;
-        impl Protocol for $name {
-            fn kind(&self) -> &'static str { stringify!($name) }
-            fn decode(&self, reply: &Reply) -> Option<Attempt> { decode_attempt(reply) }
-            fn release(&self, call: &Call, rest: &Rest) -> Command {
-                command(vec![call.name.clone()], vec![call.field.clone(), decimal(rest.holds)])
-            }
-            fn force_release(&self, call: &Call) -> Command {
-                command(vec![call.name.clone()], vec![])
-            }
-            $($item)*
-        }
+/// A command as `script key key | argument argument`.
+fn shown(command: &Command) -> String {
+    let words = |words: &[Bytes]| {
+        words
+            .iter()
+            .map(|word| format!(" {}", String::from_utf8_lossy(word)))
+            .collect::<String>()
     };
+    let (name, keys, args) = (command.script.name, &command.keys, &command.args);
+    format!("{name}{} |{}", words(keys), words(args)).replace("4611686018427387905", "1")
 }
-
-sketch!(Fenced {
-    fn wake(&self, call: &Call) -> Wake {
-        Wake::Channel(key(naming::lock_channel(call.name_str())))
-    }
-    fn acquire(&self, call: &Call, ask: &Ask) -> Command {
-        let counter = naming::prefixed("redisson_lock_token", call.name_str());
-        command(vec![call.name.clone(), key(counter)], vec![decimal(ask.ttl_ms), call.field.clone()])
-    }
-});
-
-sketch!(Spin {
-    fn wake(&self, _: &Call) -> Wake {
-        let ms = Duration::from_millis;
-        Wake::Backoff { first: ms(1), longest: ms(128) }
-    }
-    fn acquire(&self, call: &Call, ask: &Ask) -> Command {
-        command(vec![call.name.clone()], vec![decimal(ask.ttl_ms), call.field.clone()])
-    }
-});
-
-sketch!(NonReentrant {
-    fn reentrant(&self) -> bool { false }
-    fn wake(&self, call: &Call) -> Wake {
-        Wake::Channel(key(naming::lock_channel(call.name_str())))
-    }
-    fn acquire(&self, call: &Call, ask: &Ask) -> Command {
-        command(vec![call.name.clone()], vec![decimal(ask.ttl_ms), call.field.clone()])
-    }
-});
-
-fn queue_keys(call: &Call) -> [Bytes; 2] {
-    ["redisson_lock_queue", "redisson_lock_timeout"]
-        .map(|prefix| key(naming::prefixed(prefix, call.name_str())))
-}
-
-sketch!(Fair {
-    fn admission(&self) -> Admission { Admission::Each }
-    fn wake(&self, call: &Call) -> Wake {
-        let base = naming::lock_channel(call.name_str());
-        Wake::Channel(key(format!("{base}:{}", String::from_utf8_lossy(&call.field))))
-    }
-    fn acquire(&self, call: &Call, ask: &Ask) -> Command {
-        let [queue, deadlines] = queue_keys(call);
-        let wait = ask.wait_ms.unwrap_or(300_000);
-        command(
-            vec![call.name.clone(), queue, deadlines],
-            vec![decimal(ask.ttl_ms), call.field.clone(), decimal(wait)],
-        )
-    }
-    fn abandon(&self, call: &Call) -> Option<Command> {
-        let [queue, deadlines] = queue_keys(call);
-        Some(command(vec![queue, deadlines], vec![call.field.clone()]))
-    }
-});
-
-sketch!(Read {
-    fn admission(&self) -> Admission { Admission::Shared }
-    fn wake(&self, call: &Call) -> Wake {
-        Wake::Channel(key(naming::prefixed("redisson_rwlock", call.name_str())))
-    }
-    fn acquire(&self, call: &Call, ask: &Ask) -> Command {
-        let owner = String::from_utf8_lossy(&call.field).into_owned();
-        let marker = format!("{}:rwlock_timeout", naming::suffixed(call.name_str(), &owner));
-        command(
-            vec![call.name.clone(), key(marker)],
-            vec![decimal(ask.ttl_ms), call.field.clone(), key(format!("{owner}:write"))],
-        )
-    }
-    fn renewal(&self) -> &'static Script { &SKETCH }
-    fn renew(&self, call: &Call, rest: &Rest, batch: &mut Batch) {
-        let owner = String::from_utf8_lossy(&call.field).into_owned();
-        batch.keys.push(call.name.clone());
-        for hold in 1..=rest.holds {
-            let marker = naming::suffixed(call.name_str(), &owner);
-            batch.keys.push(key(format!("{marker}:rwlock_timeout:{hold}")));
-        }
-        batch.args.extend([call.field.clone(), decimal(rest.ttl_ms), decimal(rest.holds)]);
-    }
-    fn probe(&self) -> &'static Script { &SKETCH }
-});
-
-sketch!(Write {
-    fn field(&self, client_id: &str, owner: Owner) -> String { format!("{client_id}:{owner}:write") }
-    fn wake(&self, call: &Call) -> Wake {
-        Wake::Channel(key(naming::prefixed("redisson_rwlock", call.name_str())))
-    }
-    fn acquire(&self, call: &Call, ask: &Ask) -> Command {
-        command(vec![call.name.clone()], vec![decimal(ask.ttl_ms), call.field.clone()])
-    }
-});
 
 #[test]
-fn the_trait_carries_the_whole_family() {
-    let ask = Ask {
-        holds: 1,
-        ttl_ms: 30_000,
-        wait_ms: Some(10_000),
-    };
-    let rest = Rest {
-        holds: 2,
-        ttl_ms: 30_000,
-    };
+fn every_kind_says_what_it_should() {
+    let cases: [(&'static dyn Protocol, [&str; 3]); 6] = [
+        (
+            Reentrant::protocol(),
+            [
+                "reentrant/acquire n | 30000 u:1 2",
+                "reentrant/release n redisson_lock__channel:{n} | u:1 1 20000 PUBLISH",
+                "reentrant/force_release n redisson_lock__channel:{n} | PUBLISH",
+            ],
+        ),
+        (
+            Spin::protocol(),
+            [
+                "reentrant/acquire n | 30000 u:1 2",
+                "spin/release n | u:1 1 20000",
+                "spin/force_release n |",
+            ],
+        ),
+        (
+            Fenced::protocol(),
+            [
+                "fenced/acquire n redisson_lock_token:{n} | 30000 u:1 2 7",
+                "reentrant/release n redisson_lock__channel:{n} | u:1 1 20000 PUBLISH",
+                "reentrant/force_release n redisson_lock__channel:{n} | PUBLISH",
+            ],
+        ),
+        (
+            Fair::protocol(),
+            [
+                "fair/acquire n redisson_lock_queue:{n} redisson_lock_timeout:{n} redisson_lock__channel:{n} \
+                 | 30000 u:1 2 PUBLISH 1 0",
+                "fair/release n redisson_lock_queue:{n} redisson_lock_timeout:{n} redisson_lock__channel:{n} \
+                 | u:1 1 20000 PUBLISH",
+                "fair/force_release n redisson_lock_queue:{n} redisson_lock_timeout:{n} redisson_lock__channel:{n} \
+                 | PUBLISH",
+            ],
+        ),
+        (
+            Read::protocol(),
+            [
+                "read/acquire n {n}:u:1:rwlock_timeout:2 | 30000 u:1 2 u:1:write",
+                "read/release n redisson_rwlock:{n} {n} {n}:u:1:rwlock_timeout:1 {n}:u:1:rwlock_timeout:2 \
+                 | u:1 1 20000 PUBLISH",
+                "read/force_release n redisson_rwlock:{n} | PUBLISH",
+            ],
+        ),
+        (
+            Write::protocol(),
+            [
+                "write/acquire n | 30000 u:1:write 2",
+                "write/release n redisson_rwlock:{n} | u:1:write 1 20000 PUBLISH",
+                "write/force_release n redisson_rwlock:{n} | PUBLISH",
+            ],
+        ),
+    ];
+    for (protocol, expected) in cases {
+        let call = Call::example(protocol, 1);
+        let commands = [
+            protocol.acquire(&call, &ASK),
+            protocol.release(&call, &REST),
+            protocol.force_release(&call),
+        ];
+        assert_eq!(commands.each_ref().map(shown), expected, "{protocol:?}");
+    }
+}
 
-    let fenced = Call::example(&Fenced, 1);
-    let keys = Fenced.acquire(&fenced, &ask).keys;
-    assert_eq!(keys, [&b"n"[..], b"redisson_lock_token:{n}"]);
+#[test]
+fn kinds_differ_where_they_should() {
+    let [fair, other] = [1, 2].map(|number| Call::example(Fair::protocol(), number));
+    assert_eq!(fair.protocol.admission(), Admission::Each);
+    let channel = |call: &Call| match call.protocol.wake(call) {
+        Wake::Channel(channel) => channel,
+        Wake::Backoff(_) => panic!("woken by a message"),
+    };
+    assert_ne!(channel(&fair), channel(&other), "each has a channel");
+    let abandon = fair.protocol.abandon(&fair).expect("it queues");
+    assert_eq!(abandon.args[0], fair.field);
+    let mut batch = Batch::default();
+    fair.protocol.look(&fair, &mut batch);
+    other.protocol.look(&other, &mut batch);
+    assert_eq!((batch.keys.len(), batch.args.len()), (8, 3));
+
+    let read = Call::example(Read::protocol(), 1);
+    let write = Call::example(Write::protocol(), 1);
+    assert_eq!(read.protocol.admission(), Admission::Shared);
+    assert_eq!(channel(&read), channel(&write));
+    assert_eq!(read.protocol.admitting_field(&read), Some(write.field));
+    let mut batch = Batch::default();
+    read.protocol.renew(&read, &REST, &mut batch);
+    assert_eq!((batch.keys.len(), batch.args.len()), (2, 3));
+
+    assert!(!NonReentrant::protocol().reentrant());
+    let spin = Call::example(Spin::protocol(), 1);
+    assert!(matches!(spin.protocol.wake(&spin), Wake::Backoff(_)));
     let granted = Reply::Array(vec![Reply::Int(1), Reply::Int(1), Reply::Int(42)]);
     let token = Some(42);
     assert_eq!(
-        Fenced.decode(&granted),
+        Fenced::protocol().decode(&granted),
         Some(Attempt::Granted { holds: 1, token })
     );
-
-    let spin = Call::example(&Spin, 1);
-    assert!(matches!(Spin.wake(&spin), Wake::Backoff { .. }));
-    assert_eq!(Spin.release(&spin, &rest).keys.len(), 1);
-
-    assert!(!NonReentrant.reentrant());
-
-    let (first, second) = (Call::example(&Fair, 1), Call::example(&Fair, 2));
-    assert_eq!(Fair.admission(), Admission::Each);
-    assert_ne!(
-        Fair.wake(&first),
-        Fair.wake(&second),
-        "each waiter has a channel of its own"
-    );
-    assert_eq!(Fair.acquire(&first, &ask).args[2], "10000");
-    assert!(Fair.abandon(&first).is_some());
-
-    let read = Call::example(&Read, 1);
-    let mut batch = Batch::default();
-    Read.renew(&read, &rest, &mut batch);
-    assert_eq!(batch.keys.len(), 3, "the name and a marker for each hold");
-    assert_ne!(Read.renewal().name, Fenced.renewal().name);
-    assert_eq!(Read.admission(), Admission::Shared);
-
-    let write = Call::example(&Write, 1);
-    assert!(write.field.ends_with(b":write"));
-    assert_eq!(Write.wake(&write), Read.wake(&read));
-    assert_eq!(Write.renewal().name, Fenced.renewal().name);
+    let without = Reply::Array(vec![Reply::Int(1), Reply::Int(1)]);
+    assert_eq!(Fenced::protocol().decode(&without), None);
 }
 
 #[test]

@@ -1,0 +1,247 @@
+//! Taking enough members, and none that are not needed.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{super::Inner, Set};
+use crate::{
+    engine::{
+        acquire::{Patience, Wish},
+        hold::{Lease, later},
+        jitter,
+        release::Grip,
+    },
+    error::{Error, Result},
+    owner::Owner,
+};
+
+/// First pause after a majority was missed; doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+/// Members in hand, enough of them.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) grips: Vec<Grip>,
+    pub(super) needed: usize,
+    /// What the clocks of independent servers may differ by over a lease.
+    pub(super) drift: Duration,
+    pub(super) shown: Arc<str>,
+    pub(super) owner: Owner,
+}
+
+impl Taken {
+    /// Until when enough members are sure to be held.
+    pub(super) fn valid_until(&self) -> Instant {
+        let mut ends: Vec<_> = self
+            .grips
+            .iter()
+            .filter(|grip| grip.hold().loss(Instant::now()).is_none())
+            .map(|grip| grip.hold().valid_until())
+            .collect();
+        ends.sort_unstable_by(|one, other| other.cmp(one));
+        let now = Instant::now();
+        match ends.get(self.needed - 1) {
+            Some(end) => end.checked_sub(self.drift).unwrap_or(now),
+            None => now,
+        }
+    }
+
+    /// Gives all members back side by side; how many were still held, and what went wrong with the others.
+    pub(super) async fn give_back(self) -> (usize, Vec<Error>) {
+        let outcomes = join_all(self.grips.into_iter().map(Grip::release)).await;
+        let mut failures = Vec::new();
+        let mut released = 0;
+        for outcome in outcomes {
+            match outcome {
+                Ok(()) => released += 1,
+                Err(error) => failures.push(error),
+            }
+        }
+        (released, failures)
+    }
+}
+
+impl Inner {
+    /// Where the lock is taken in a row: the same for everybody who takes it.
+    pub(super) fn place(&self) -> (&str, &str, &'static str) {
+        (&self.name, &self.engine.server, self.protocol.kind())
+    }
+
+    /// One try or wait for this member.
+    async fn grip(
+        &self,
+        owner: Owner,
+        patience: Patience,
+        lease: Lease,
+        loose: bool,
+    ) -> Result<Option<Grip>> {
+        let wish = Wish {
+            call: Arc::new(self.call_by(owner)?),
+            lease,
+            patience,
+            loose,
+        };
+        self.engine.acquire(wish).await
+    }
+}
+
+impl Set {
+    pub(super) async fn take(
+        &self,
+        owner: Owner,
+        patience: Patience,
+        lease: Option<Duration>,
+        loose: bool,
+    ) -> Result<Option<Taken>> {
+        if self.needed == self.members.len() {
+            self.take_all(owner, patience, lease, loose).await
+        } else {
+            self.take_majority(owner, patience, lease, loose).await
+        }
+    }
+
+    fn taken(&self, grips: Vec<Grip>, owner: Owner, drift: Duration) -> Taken {
+        Taken {
+            grips,
+            needed: self.needed,
+            drift,
+            shown: self.shown.clone(),
+            owner,
+        }
+    }
+
+    /// One after the other in an order that all agree on; renewed until the last one is in, and only then for the lease.
+    async fn take_all(
+        &self,
+        owner: Owner,
+        patience: Patience,
+        lease: Option<Duration>,
+        loose: bool,
+    ) -> Result<Option<Taken>> {
+        loop {
+            let mut grips = Vec::with_capacity(self.members.len());
+            for member in &self.members {
+                match member.grip(owner, patience, Lease::Watched, loose).await? {
+                    Some(grip) => grips.push(grip),
+                    None => {
+                        // Given back before the answer, so that whoever asks next finds them free.
+                        self.taken(grips, owner, Duration::ZERO).give_back().await;
+                        return Ok(None);
+                    }
+                }
+            }
+            if let Some(lease) = lease {
+                let set = grips.iter_mut().map(|grip| grip.set_lease(lease));
+                for outcome in join_all(set).await {
+                    match outcome {
+                        Err(error) if !error.is_lost() => return Err(error),
+                        _ => {}
+                    }
+                }
+            }
+            let now = Instant::now();
+            if grips.iter().all(|grip| grip.hold().loss(now).is_none()) {
+                return Ok(Some(self.taken(grips, owner, Duration::ZERO)));
+            }
+            // One was lost while the others were waited for.
+            self.taken(grips, owner, Duration::ZERO).give_back().await;
+            match patience {
+                Patience::None => return Ok(None),
+                Patience::Until(deadline) if now >= deadline => return Ok(None),
+                _ => {}
+            }
+        }
+    }
+
+    /// All at once, each with little time, until more than half have granted and enough of the lease is left.
+    async fn take_majority(
+        &self,
+        owner: Owner,
+        patience: Patience,
+        lease: Option<Duration>,
+        loose: bool,
+    ) -> Result<Option<Taken>> {
+        let started = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let tries = self.members.iter().map(|member| async move {
+                let watchdog = member.engine.settings.watchdog_timeout;
+                let lease = lease.map_or(Lease::Watched, Lease::Fixed);
+                // Far below the lease, or what is granted first would be over when the last one answers.
+                let limit = self.server_timeout.min(lease.length(watchdog) / 4);
+                let grip = member.grip(owner, Patience::None, lease, loose);
+                match timeout(limit, grip).await {
+                    Ok(outcome) => outcome,
+                    Err(_) => Err(Error::Unreachable {
+                        name: member.name.clone(),
+                        reason: format!("no answer within {limit:?}"),
+                        indeterminate: false,
+                    }),
+                }
+            });
+            let (mut grips, mut failures) = (Vec::new(), Vec::new());
+            for outcome in join_all(tries).await {
+                match outcome {
+                    Ok(Some(grip)) => grips.push(grip),
+                    Ok(None) => {}
+                    Err(error @ (Error::InvalidArgument { .. } | Error::AlreadyHeld { .. })) => {
+                        return Err(error);
+                    }
+                    Err(error) => failures.push(error.to_string()),
+                }
+            }
+            let granted = grips.len();
+            let taken = self.taken(grips, owner, self.drift(lease));
+            if granted >= self.needed && taken.valid_until() > Instant::now() {
+                return Ok(Some(taken));
+            }
+            // What was granted without being answered finds its own way back.
+            let _ = timeout(self.server_timeout, taken.give_back()).await;
+            let hopeless = self.members.len() - failures.len() < self.needed;
+            let limit = match patience {
+                Patience::None => started,
+                Patience::Until(deadline) => deadline,
+                // As long as a single lock waits for its server.
+                Patience::Unlimited if hopeless => later(started, self.outage_patience()),
+                Patience::Unlimited => later(Instant::now(), LONGEST_PAUSE * 2),
+            };
+            let next = Instant::now() + jitter(pause);
+            if next >= limit {
+                if hopeless {
+                    return Err(Error::NoQuorum {
+                        name: self.shown.clone(),
+                        granted,
+                        needed: self.needed,
+                        failures,
+                    });
+                }
+                return Ok(None);
+            }
+            sleep(next.saturating_duration_since(Instant::now())).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// A hundredth of the lease and two milliseconds: as much as clocks of different servers may part.
+    fn drift(&self, lease: Option<Duration>) -> Duration {
+        let lease = lease.unwrap_or_else(|| {
+            let timeouts = self
+                .members
+                .iter()
+                .map(|member| member.engine.settings.watchdog_timeout);
+            timeouts.min().unwrap_or_default()
+        });
+        lease / 100 + Duration::from_millis(2)
+    }
+
+    fn outage_patience(&self) -> Duration {
+        let patience = self
+            .members
+            .iter()
+            .map(|member| member.engine.settings.outage_patience);
+        patience.max().unwrap_or_default()
+    }
+}

@@ -1,0 +1,23 @@
+-- Leaves the queue of a fair lock. If the lock is free, the next is called.
+-- Interchangeable with: RedissonFairLock.acquireFailedAsync
+-- KEYS[1] lock name (hash)
+-- KEYS[2] queue (list)
+-- KEYS[3] deadlines (sorted set)
+-- KEYS[4] wake channel, to which the owner is added
+-- ARGV[1] owner field
+-- ARGV[2] publish command
+-- Returns 1 left; 0 had no place
+-- Publishes 0 on KEYS[4] :<head> when the lock is free
+-- Builds: the channel of the head, whom only the queue knows
+local place, at = redis.call('lpos', KEYS[2], ARGV[1]), now()
+redis.call('zrem', KEYS[3], ARGV[1])
+if not place then
+  return 0
+end
+redis.call('lrem', KEYS[2], 0, ARGV[1])
+local left = redis.call('pttl', KEYS[1])
+close_up(KEYS[2], KEYS[3], place, at + math.max(math.min(left, 30000), 0))
+if left == -2 then
+  turn(KEYS[2], KEYS[3], KEYS[4], ARGV[2], at)
+end
+return 1

@@ -1,0 +1,13 @@
+-- Writes a value unless somebody with a higher token has written before.
+-- Interchangeable with: nothing of Redisson's, which leaves checking to the resource
+-- KEYS[1] cell (hash with the fields token and value)
+-- ARGV[1] token
+-- ARGV[2] value
+-- Returns {1, token} written; {0, highest token} refused
+-- Publishes nothing
+local newest = tonumber(redis.call('hget', KEYS[1], 'token') or 0)
+if newest > tonumber(ARGV[1]) then
+  return {0, newest}
+end
+redis.call('hset', KEYS[1], 'token', ARGV[1], 'value', ARGV[2])
+return {1, tonumber(ARGV[1])}
