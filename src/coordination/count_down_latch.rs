@@ -32,7 +32,7 @@ pub(super) static SCRIPTS: [&Script; 5] = [&TRY_SET, &COUNT_DOWN, &DELETE, &COUN
 const LARGEST_COUNT: u64 = 1 << 53;
 
 #[derive(Debug)]
-struct Wire;
+pub(super) struct Wire;
 
 impl Trade for Wire {
     fn kind(&self) -> &'static str {

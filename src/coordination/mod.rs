@@ -172,6 +172,45 @@ fn check_change(permits: i64) -> Result<Bytes> {
     Ok(permits.to_string().into())
 }
 
+/// Commands of every synchronizer, and whether a mark goes before their keys and arguments.
+#[cfg(test)]
+pub(crate) fn examples() -> Vec<(Command, bool)> {
+    use crate::engine::trade::{Ask, Undo};
+
+    let bytes = Bytes::from_static;
+    let names = Names {
+        shown: "n".into(),
+        key: bytes(b"n"),
+        second: bytes(b"{n}:timeout"),
+        channel: bytes(b"c"),
+        mark: bytes(b"m"),
+    };
+    let ask = Arc::new(Ask {
+        permits: 1,
+        lease_ms: 0,
+        ids: vec![bytes(b"0123456789abcdef")],
+    });
+    let trades: [&dyn Trade; 3] = [
+        &semaphore::Wire,
+        &expirable_wire::Wire,
+        &count_down_latch::Wire,
+    ];
+    let mut commands = vec![
+        (semaphore::try_set(&names, 1, 0), true),
+        (semaphore::delete(vec![names.key.clone()]), true),
+    ];
+    for trade in trades {
+        let asking = trade.ask(&names, std::slice::from_ref(&ask));
+        commands.push((asking, !trade.repeatable()));
+        match trade.undo(&names, &ask) {
+            Undo::Nothing => {}
+            Undo::Sum(n) => commands.push((trade.sum(&names, n), true)),
+            Undo::Deed(command) => commands.push((command, true)),
+        }
+    }
+    commands
+}
+
 /// Every script of this folder, for the tests that read them all.
 #[cfg(test)]
 pub(crate) fn scripts() -> Vec<&'static crate::engine::script::Script> {

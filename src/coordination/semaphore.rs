@@ -34,7 +34,7 @@ pub(super) static SCRIPTS: [&Script; 7] =
     [&ACQUIRE, &RELEASE, &TRY_SET, &ADD, &DRAIN, &DELETE, &PROBE];
 
 #[derive(Debug)]
-struct Wire;
+pub(super) struct Wire;
 
 impl Trade for Wire {
     fn kind(&self) -> &'static str {

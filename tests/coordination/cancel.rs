@@ -167,3 +167,51 @@ fn a_permit_outlives_its_runtime_without_a_panic() {
     drop(permit);
     drop(client);
 }
+
+/// Callers leave, connections die, and replies get lost, all at once: no permit is lost, and none is made.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_drops_while_connections_die_leave_every_permit() {
+    const PERMITS: i64 = 5;
+    let rig = crate::kit::Rig::new().await;
+    let semaphore = rig.client.semaphore("s");
+    let expirable = rig.client.expirable_semaphore("p");
+    let permits = u32::try_from(PERMITS).expect("small");
+    semaphore.try_set_permits(permits).await.expect("answers");
+    expirable.try_set_permits(permits).await.expect("answers");
+    let tasks: Vec<_> = (0..16_u64)
+        .map(|task| {
+            let (semaphore, expirable) = (semaphore.clone(), expirable.clone());
+            tokio::spawn(async move {
+                for round in 0..120_u64 {
+                    let patience = (task * 7919 + round * 104_729) % 20_000;
+                    let wanted = u32::try_from(1 + (task + round) % 3).expect("small");
+                    let work = async {
+                        if round % 2 == 0 {
+                            let permit = semaphore.acquire_many(wanted).await;
+                            drop(permit);
+                        } else if let Ok(permit) = expirable.acquire_many(wanted).await {
+                            let _ = permit.release().await;
+                        }
+                    };
+                    let patience = std::time::Duration::from_micros(patience);
+                    let _ = tokio::time::timeout(patience, work).await;
+                }
+            })
+        })
+        .collect();
+    let mut cuts = 0;
+    while !tasks.iter().all(tokio::task::JoinHandle::is_finished) {
+        rig.proxy.cut_all();
+        cuts += 1;
+        tokio::time::sleep(ms(50)).await;
+    }
+    for task in tasks {
+        task.await.expect("no panic");
+    }
+    until_nothing_is_left(&rig.client).await;
+    let direct = rig.direct();
+    println!("{cuts} cuts, {:?}", rig.client.stats());
+    assert_eq!(value(&direct, "s"), Some(PERMITS));
+    assert_eq!(value(&direct, "p"), Some(PERMITS));
+    rig.end(&["p", "s"]).await;
+}

@@ -169,6 +169,22 @@ fn commands_fit_their_headers() {
 }
 
 #[test]
+fn commands_of_synchronizers_fit_their_headers() {
+    for (command, marked) in coordination::examples() {
+        let header = header(command.script.file);
+        let (keys, args) = if marked { (1, 2) } else { (0, 0) };
+        let (keys, args) = (command.keys.len() + keys, command.args.len() + args);
+        if header.open_ended {
+            assert!(keys >= header.keys.len(), "{:?}", command.script);
+            assert!(args >= header.args.len(), "{:?}", command.script);
+        } else {
+            assert_eq!(keys, header.keys.len(), "{:?}", command.script);
+            assert_eq!(args, header.args.len(), "{:?}", command.script);
+        }
+    }
+}
+
+#[test]
 fn a_script_is_known_by_its_sha1() {
     let sha = RENEW_HASH.sha();
     assert_eq!(sha.len(), 40);
