@@ -310,3 +310,54 @@ async fn a_silent_server_is_reported_in_time() {
     );
     rig.end(&["s"]).await;
 }
+
+/// A stopped server wakes up with requests of an old connection unread. They count once, or not at all where the request
+/// was sent anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_change_counts_once_when_the_server_was_stopped() {
+    const ROUNDS: i64 = 6;
+    let server = redlatch_support::Server::start();
+    let client = connect(&server.url(), |builder| {
+        builder.command_timeout(ms(150)).connect_timeout(ms(150))
+    })
+    .await;
+    warm(&client).await;
+    let semaphore = client.semaphore("s");
+    let expirable = client.expirable_semaphore("p");
+    let latch = client.count_down_latch("l");
+    semaphore.try_set_permits(0).await.expect("answers");
+    expirable.try_set_permits(2).await.expect("answers");
+    latch.try_set_count(100).await.expect("answers");
+    drop(expirable.acquire().await.expect("two"));
+    for round in 1..=ROUNDS {
+        server.freeze();
+        let before = client.stats().unknown_outcomes;
+        let changes = tokio::spawn({
+            let (semaphore, expirable, latch) =
+                (semaphore.clone(), expirable.clone(), latch.clone());
+            async move {
+                let (released, counted, permit) = tokio::join!(
+                    semaphore.release(3),
+                    latch.count_down(),
+                    expirable.acquire_many(2).into_future(),
+                );
+                released.expect("done");
+                counted.expect("done");
+                permit.expect("two").release().await.expect("done");
+            }
+        });
+        eventually_async("outcomes are unknown", secs(5), async || {
+            client.stats().unknown_outcomes >= before + 3
+        })
+        .await;
+        server.thaw();
+        changes.await.expect("done");
+        let direct = server.direct();
+        assert_eq!(value(&direct, "s"), Some(3 * round));
+        assert_eq!(value(&direct, "l"), Some(100 - round));
+        assert_eq!(value(&direct, "p"), Some(2));
+    }
+    until_nothing_is_left(&client).await;
+    println!("{:?}", client.stats());
+    crate::kit::close(client).await;
+}
