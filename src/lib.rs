@@ -63,9 +63,9 @@ pub use crate::{
     events::{Event, Events},
     inspect::{Holder, Inspection},
     lock::{
-        Acquire, AcquireMulti, AnyLock, Fair, Fenced, FencingToken, HoldState, Kind, Lock,
-        LockGuard, MultiGuard, MultiLock, NonReentrant, NonReentrantFair, RawLock, RawMultiLock,
-        Read, ReadWriteLock, Reentrant, Spin, Write,
+        Acquire, AcquireMulti, AnyLock, Fair, Fenced, FencingToken, Group, GroupValue, HoldState,
+        Kind, Lock, LockGuard, MultiGuard, MultiLock, NonReentrant, NonReentrantFair, RawLock,
+        RawMultiLock, Read, ReadWriteLock, Reentrant, Spin, Write,
     },
     owner::Owner,
     stats::Stats,

@@ -1,4 +1,4 @@
-//! Three ways for sellers to take turns.
+//! The ways for sellers to take turns: not at all, by the lock everybody writes first, and by redlatch's.
 //!
 //! # How the naive lock fails
 //!
@@ -27,7 +27,7 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
-use redlatch::Lock;
+use redlatch::{Fair, Fenced, Kind, Lock, LockGuard, MultiLock, Spin, fencing::FencedCell};
 use tokio::time::sleep;
 
 use crate::{
@@ -45,11 +45,24 @@ pub(crate) enum LockKind {
     Naive,
     /// redlatch's plain lock
     Redlatch,
+    /// redlatch's fair lock: first come, first served, over all processes
+    Fair,
+    /// redlatch's fenced lock, whose token every sale has to show
+    Fenced,
+    /// redlatch's spin lock: no messages
+    Spin,
+    /// Redlock: a majority of three independent servers
+    Red,
 }
 
 impl LockKind {
     /// The rounds of a sale, in the order of the story.
     pub(crate) const STORY: [Self; 3] = [Self::None, Self::Naive, Self::Redlatch];
+
+    /// Whether it is one of redlatch's, and so must sell each piece once.
+    pub(crate) fn is_redlatch(self) -> bool {
+        !matches!(self, Self::None | Self::Naive)
+    }
 
     /// The name on the command line and in keys.
     pub(crate) fn name(self) -> &'static str {
@@ -57,6 +70,10 @@ impl LockKind {
             Self::None => "none",
             Self::Naive => "naive",
             Self::Redlatch => "redlatch",
+            Self::Fair => "fair",
+            Self::Fenced => "fenced",
+            Self::Spin => "spin",
+            Self::Red => "red",
         }
     }
 
@@ -66,6 +83,10 @@ impl LockKind {
             Self::None => "no lock",
             Self::Naive => "SETNX + EXPIRE",
             Self::Redlatch => "redlatch",
+            Self::Fair => "redlatch fair",
+            Self::Fenced => "redlatch fenced",
+            Self::Spin => "redlatch spin",
+            Self::Red => "redlatch red",
         }
     }
 }
@@ -78,12 +99,22 @@ pub(crate) enum Turn {
     Naive { key: String, lease: Duration },
     /// Takes a lock of redlatch's first.
     Redlatch(Lock),
+    /// Takes a fair lock first.
+    Fair(Lock<Fair>),
+    /// Takes a fenced lock first, and shows its token to a cell that refuses older ones.
+    Fenced(Lock<Fenced>, FencedCell),
+    /// Takes a spin lock first.
+    Spin(Lock<Spin>),
+    /// Takes a majority first.
+    Red(MultiLock),
 }
 
 impl Turn {
-    pub(crate) fn new(job: &Job, shop: &Shop, redlatch: &redlatch::Client) -> Self {
+    /// `clients` are of the sale's server, and for a majority of others as well.
+    pub(crate) fn new(job: &Job, shop: &Shop, clients: &[redlatch::Client]) -> Result<Self> {
         let key = shop.key(job.lock, "lock");
-        match job.lock {
+        let redlatch = clients.first().ok_or("no server is known")?;
+        Ok(match job.lock {
             LockKind::None => Self::None,
             LockKind::Naive => Self::Naive {
                 key,
@@ -91,7 +122,17 @@ impl Turn {
                 lease: ms(job.think_ms) * 4,
             },
             LockKind::Redlatch => Self::Redlatch(redlatch.lock(key)),
-        }
+            LockKind::Fair => Self::Fair(redlatch.fair_lock(key)),
+            LockKind::Fenced => {
+                let cell = redlatch.fenced_cell(shop.key(job.lock, "cell"));
+                Self::Fenced(redlatch.fenced_lock(key), cell)
+            }
+            LockKind::Spin => Self::Spin(redlatch.spin_lock(key)),
+            LockKind::Red => {
+                let members = clients.iter().map(|client| client.lock(key.clone()));
+                Self::Red(MultiLock::majority(members)?)
+            }
+        })
     }
 
     /// Sells one piece under the lock. `entered` is called once the lock is ours.
@@ -118,7 +159,20 @@ impl Turn {
                 shop.delete(key).await?; // (3) whose lock was that?
                 Ok(sold)
             }
-            Self::Redlatch(lock) => {
+            Self::Redlatch(lock) => under(lock.lock().await?, entered, selling).await,
+            Self::Fair(lock) => under(lock.lock().await?, entered, selling).await,
+            Self::Spin(lock) => under(lock.lock().await?, entered, selling).await,
+            Self::Fenced(lock, cell) => {
+                let guard = lock.lock().await?;
+                let token = guard.token();
+                let shown = async {
+                    // Refused if anybody with a newer token has been here.
+                    cell.set(token, seller.to_owned()).await?;
+                    selling.await
+                };
+                under(guard, entered, shown).await
+            }
+            Self::Red(lock) => {
                 let guard = lock.lock().await?;
                 entered();
                 let sold = guard.run(selling).await??;
@@ -127,4 +181,16 @@ impl Turn {
             }
         }
     }
+}
+
+/// Sells under a guard, and stops when the lock is lost.
+async fn under<K: Kind>(
+    guard: LockGuard<K>,
+    entered: impl FnOnce(),
+    selling: impl Future<Output = Result<Option<Sold>>>,
+) -> Result<Option<Sold>> {
+    entered();
+    let sold = guard.run(selling).await??;
+    guard.unlock().await?;
+    Ok(sold)
 }

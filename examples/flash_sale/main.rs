@@ -10,7 +10,7 @@
 //!
 //! Where to read on:
 //!
-//! - `locks.rs`: the three ways to take turns, and the three ways in which the naive lock fails.
+//! - `locks.rs`: the ways to take turns, and the three ways in which the naive lock fails.
 //! - `shop.rs`: the sale itself.
 //! - `round.rs` and `worker.rs`: processes that start together, report, and never outlive the sale.
 //!
@@ -103,6 +103,10 @@ impl ValueEnum for Rounds {
             Self::Only(LockKind::None),
             Self::Only(LockKind::Naive),
             Self::Only(LockKind::Redlatch),
+            Self::Only(LockKind::Fair),
+            Self::Only(LockKind::Fenced),
+            Self::Only(LockKind::Spin),
+            Self::Only(LockKind::Red),
         ]
     }
 
@@ -143,13 +147,23 @@ fn hold(sale: Sale) -> Result<ExitCode> {
         (None, Some(server)) => server.url(),
         (None, None) => return Err("there is no server".into()),
     };
+    // A majority needs servers that know nothing of each other.
+    let others = match sale.lock {
+        Rounds::Only(LockKind::Red) => vec![
+            Server::builder().try_start()?,
+            Server::builder().try_start()?,
+        ],
+        _ => Vec::new(),
+    };
+    let mut urls = vec![url];
+    urls.extend(others.iter().map(Server::url));
     runtime()?.block_on(async {
-        let shop = Shop::connect(&url, &unique_name("flash-sale")).await?;
+        let shop = Shop::connect(&urls[0], &unique_name("flash-sale")).await?;
         let mut interrupt = Interrupt::listen()?;
-        let report = all_rounds(&sale, &url, &shop, &mut interrupt).await;
+        let report = all_rounds(&sale, &urls, &shop, &mut interrupt).await;
         let removed = match server {
             Some(_) => Ok(()),
-            None => shop.remove_keys().await,
+            None => shop.remove_keys(sale.lock.kinds()).await,
         };
         let report = report?;
         removed?;
@@ -169,13 +183,13 @@ fn hold(sale: Sale) -> Result<ExitCode> {
 /// `None` when it was interrupted. However it ends, no worker is left.
 async fn all_rounds(
     sale: &Sale,
-    url: &str,
+    urls: &[String],
     shop: &Shop,
     interrupt: &mut Interrupt,
 ) -> Result<Option<Report>> {
     let mut report = Report::new(sale.stock);
     for (kind, bar) in report::bars(sale.stock, sale.lock.kinds()) {
-        let Some(outcome) = round::run(kind, sale, url, shop, &bar, interrupt).await? else {
+        let Some(outcome) = round::run(kind, sale, urls, shop, &bar, interrupt).await? else {
             return Ok(None);
         };
         report.add(kind, outcome);

@@ -113,7 +113,7 @@ impl Report {
     pub(crate) fn redlatch_failed(&self) -> bool {
         self.rounds
             .iter()
-            .any(|(kind, outcome)| *kind == LockKind::Redlatch && !self.is_right(outcome))
+            .any(|(kind, outcome)| kind.is_redlatch() && !self.is_right(outcome))
     }
 
     /// Every piece sold once: by the count of sales, by the shelf, and by what the workers say.
@@ -128,14 +128,16 @@ impl Report {
             .iter()
             .map(|(kind, outcome)| {
                 let how = match kind {
-                    LockKind::None => "without a lock",
-                    LockKind::Naive => "with SETNX and EXPIRE",
-                    LockKind::Redlatch => "with redlatch",
+                    LockKind::None => "without a lock".to_owned(),
+                    LockKind::Naive => "with SETNX and EXPIRE".to_owned(),
+                    kind => format!("with {}", kind.title()),
                 };
-                let judged = match kind {
-                    _ if self.is_right(outcome) => ", each of them once",
-                    LockKind::Redlatch => ", which is a bug in redlatch: please report it",
-                    LockKind::None | LockKind::Naive => "",
+                let judged = if self.is_right(outcome) {
+                    ", each of them once"
+                } else if kind.is_redlatch() {
+                    ", which is a bug in redlatch: please report it"
+                } else {
+                    ""
                 };
                 format!("{} were sold {how}{judged}", outcome.sold)
             })
@@ -155,7 +157,7 @@ impl fmt::Display for Report {
             let seconds = outcome.elapsed.as_secs_f64();
             let (hand_overs, wait) = match kind {
                 LockKind::None => ("-".to_owned(), "-".to_owned()),
-                LockKind::Naive | LockKind::Redlatch => (
+                _ => (
                     format!("{:.0}", outcome.tally.hand_overs as f64 / seconds),
                     format!("{} ms", outcome.tally.longest_wait.as_millis()),
                 ),

@@ -26,14 +26,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub(crate) async fn run(
     kind: LockKind,
     sale: &Sale,
-    url: &str,
+    urls: &[String],
     shop: &Shop,
     bar: &Bar,
     interrupt: &mut Interrupt,
 ) -> Result<Option<Outcome>> {
     shop.open(kind, sale.stock).await?;
     let mut workers = (0..sale.workers)
-        .map(|number| Worker::start(number, kind, sale, url, shop))
+        .map(|number| Worker::start(number, kind, sale, urls, shop))
         .collect::<Result<Vec<_>>>()?;
     let outcome = tokio::select! {
         outcome = sell_out(kind, &mut workers, shop, bar) => outcome.map(Some),
@@ -88,7 +88,13 @@ struct Worker {
 }
 
 impl Worker {
-    fn start(number: u32, kind: LockKind, sale: &Sale, url: &str, shop: &Shop) -> Result<Self> {
+    fn start(
+        number: u32,
+        kind: LockKind,
+        sale: &Sale,
+        urls: &[String],
+        shop: &Shop,
+    ) -> Result<Self> {
         let mut process = Command::new(std::env::current_exe()?)
             .arg("work")
             .args(["--prefix", shop.prefix()])
@@ -96,7 +102,7 @@ impl Worker {
             .args(["--tasks", &sale.tasks.to_string()])
             .args(["--think-ms", &sale.think_ms.to_string()])
             .args(["--lock", kind.name()])
-            .env("REDIS_URL", url)
+            .env("REDIS_URL", urls.join(","))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

@@ -131,11 +131,13 @@ impl Shop {
     }
 
     /// Leaves a server that is not ours as it was.
-    pub(crate) async fn remove_keys(&self) -> Result<()> {
-        for kind in LockKind::STORY {
-            for what in ["stock", "sold", "seller", "lock"] {
-                self.delete(&self.key(kind, what)).await?;
+    pub(crate) async fn remove_keys(&self, kinds: &[LockKind]) -> Result<()> {
+        for kind in kinds {
+            for what in ["stock", "sold", "seller", "lock", "cell"] {
+                self.delete(&self.key(*kind, what)).await?;
             }
+            let counter = format!("redisson_lock_token:{{{}}}", self.key(*kind, "lock"));
+            self.delete(&counter).await?;
         }
         Ok(())
     }

@@ -26,12 +26,12 @@ use crate::{
     shop::Shop,
 };
 
-/// What one worker has to do. The server's address comes in `REDIS_URL`: it may hold a password, and command lines are
-/// for everybody to see.
+/// What one worker has to do. The servers' addresses come in `REDIS_URL`: they may hold a password, and command lines
+/// are for everybody to see.
 #[derive(Args, Clone)]
 pub(crate) struct Job {
-    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
-    pub(crate) redis_url: String,
+    #[arg(long, env = "REDIS_URL", hide_env_values = true, value_delimiter = ',')]
+    pub(crate) redis_urls: Vec<String>,
     #[arg(long)]
     pub(crate) prefix: String,
     #[arg(long)]
@@ -119,24 +119,30 @@ fn say(line: fmt::Arguments<'_>) -> Result<()> {
 
 async fn work(job: Job) -> Result<Tally> {
     let mut orders = BufReader::new(stdin()).lines();
-    let shop = Shop::connect(&job.redis_url, &job.prefix).await?;
-    let redlatch = redlatch::Client::connect(&job.redis_url).await?;
+    let first = job.redis_urls.first().ok_or("no server is known")?;
+    let shop = Shop::connect(first, &job.prefix).await?;
+    let mut clients = Vec::new();
+    for url in &job.redis_urls {
+        clients.push(redlatch::Client::connect(url).await?);
+    }
     say(format_args!("ready"))?;
     if orders.next_line().await?.as_deref() != Some("go") {
         return Err("the sale was called off".into());
     }
     let tally = tokio::select! {
-        tally = sell_out(job, shop, &redlatch) => tally,
+        tally = sell_out(job, shop, &clients) => tally,
         // Nothing comes after "go" but the end.
         _ = orders.next_line() => Err("the sale is gone".into()),
     };
-    redlatch.close(Duration::from_secs(2)).await;
+    for client in clients {
+        client.close(Duration::from_secs(2)).await;
+    }
     tally
 }
 
 /// Runs all tasks of this worker to their end. Leaving early ends them.
-async fn sell_out(job: Job, shop: Shop, redlatch: &redlatch::Client) -> Result<Tally> {
-    let turn = Arc::new(Turn::new(&job, &shop, redlatch));
+async fn sell_out(job: Job, shop: Shop, clients: &[redlatch::Client]) -> Result<Tally> {
+    let turn = Arc::new(Turn::new(&job, &shop, clients)?);
     let job = Arc::new(job);
     let mut tasks = JoinSet::new();
     for task in 0..job.tasks {

@@ -250,8 +250,7 @@ impl Lead<'_> {
         let repair = Repair(self.name.slot(call));
         let slot = &repair.0;
         let stays = self.wish.patience != Patience::None;
-        let queued =
-            (stays && call.protocol.admission() == Admission::Each).then(|| Queued::enter(slot));
+        let queued = (stays && call.protocol.keeps_place()).then(|| Queued::enter(slot));
         let mut backoff = None;
         // Set when something spoke for trying, whatever this process believes about its own holds.
         let mut prompted = self.channel().is_none();

@@ -253,7 +253,10 @@ async fn try_once(
         floor: engine.tokens.floor(call),
     };
     engine.counters.attempts.one();
-    let command = call.protocol.acquire(call, &ask);
+    let counted = slot.counted();
+    let command = call
+        .protocol
+        .acquire(counted.as_ref().unwrap_or(call), &ask);
     let reply = engine.run(command, sent + settings.command_timeout).await;
     let reply = match reply {
         Ok(reply) => reply,

@@ -109,14 +109,27 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync + 'static {
         false
     }
 
-    /// Asks whether anybody holds the lock, where the key's existence does not say so.
-    fn is_locked(&self, _call: &Call) -> Option<Command> {
+    /// A script that answers a question by a number, where the key or the owner's field does not say so by itself.
+    fn question(&self, _call: &Call, _question: Question) -> Option<Command> {
         None
     }
 }
 
 /// What a probe answers for a lock that the waiter might get, or that it must ask about anew for another reason.
 pub(crate) const FREE: i64 = -2;
+
+/// What may be asked about a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// Whether anybody holds it: 1 or 0.
+    Locked,
+    /// Whether the caller holds it: 1 or 0.
+    Held,
+    /// How often the caller has entered.
+    Holds,
+    /// How long it lasts in ms; -2 free, -1 without an end.
+    Left,
+}
 
 /// How contenders of one process queue up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,7 +166,21 @@ pub(crate) struct Call {
     pub(crate) publish: &'static str,
     /// The pauses of one that is woken by nobody.
     pub(crate) backoff: BackOff,
+    /// The values of a group that the lock is about; none for other kinds.
+    pub(crate) values: Option<Arc<[Value]>>,
 }
+
+/// One value of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Value {
+    /// Its hash field.
+    pub(crate) field: Bytes,
+    /// Holds of the same owner on it by other locks of the group, which use other values as well.
+    pub(crate) beside: u32,
+}
+
+/// What separates the owner from the values in the name of a group's slot. Never sent.
+pub(crate) const OF: char = '|';
 
 impl Call {
     /// A call about the name `n` by an owner with this number.
@@ -168,6 +195,7 @@ impl Call {
             protocol,
             publish: "PUBLISH",
             backoff: BackOff::default(),
+            values: None,
         }
     }
 
@@ -190,6 +218,22 @@ impl Call {
     /// The owner's field as text; it was made from a `str`.
     pub(crate) fn field_str(&self) -> &str {
         std::str::from_utf8(&self.field).unwrap_or_default()
+    }
+
+    /// The holder as the server knows it.
+    pub(crate) fn owner_id(&self) -> &str {
+        let field = self.field_str();
+        field.split_once(OF).map_or(field, |(owner, _)| owner)
+    }
+
+    /// Whether a lock of the same name is about something that this one is about too.
+    pub(crate) fn meets(&self, other: &Self) -> bool {
+        match (&self.values, &other.values) {
+            (Some(mine), Some(theirs)) => mine
+                .iter()
+                .any(|value| theirs.iter().any(|other| other.field == value.field)),
+            _ => true,
+        }
     }
 
     /// The publish command as an argument.

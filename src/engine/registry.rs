@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{
     Engine,
-    protocol::{Admission, Call},
+    protocol::{Admission, Call, Value},
     queue::{Place, Queue, Verdict},
     slot::Slot,
     wakeup::{Channel, Subscription},
@@ -143,7 +143,17 @@ impl NameRef {
         {
             Some(slot) => slot.clone(),
             None => {
-                let slot = Arc::new(Slot::new(call.clone(), self.engine.next_number()));
+                let mut slot = Slot::new(call.clone(), self.engine.next_number());
+                // What is sent about one lock of a group depends on what the same owner has by others.
+                let sibling = inner.slots.iter().find(|other| {
+                    call.values.is_some()
+                        && other.call.values.is_some()
+                        && other.call.owner == call.owner
+                });
+                if let Some(sibling) = sibling {
+                    slot.gate = sibling.gate.clone();
+                }
+                let slot = Arc::new(slot);
                 inner.slots.push(slot.clone());
                 slot
             }
@@ -264,6 +274,37 @@ impl SlotRef {
             Admission::Shared => inner.shared.queue.admit_all(),
             Admission::Each => {}
         }
+    }
+
+    /// The call with what the same owner holds of its values by other locks of the group; `None` for other kinds. Call
+    /// with the gate held.
+    pub(crate) fn counted(&self) -> Option<Call> {
+        let values = self.slot.call.values.as_ref()?;
+        let inner = self.name.name.inner();
+        let beside = |field: &Bytes| {
+            inner
+                .slots
+                .iter()
+                .filter(|other| !Arc::ptr_eq(other, &self.slot))
+                .filter(|other| other.call.owner == self.slot.call.owner)
+                .filter(|other| {
+                    let values = other.call.values.as_deref().unwrap_or_default();
+                    values.iter().any(|value| value.field == *field)
+                })
+                .map(|other| other.count())
+                .sum()
+        };
+        let mut call = self.slot.call.clone();
+        call.values = Some(
+            values
+                .iter()
+                .map(|value| Value {
+                    field: value.field.clone(),
+                    beside: beside(&value.field),
+                })
+                .collect(),
+        );
+        Some(call)
     }
 
     /// The channels the lines of this process listen on for the name.

@@ -221,7 +221,9 @@ impl Engine {
                 return Ok(());
             };
             let generation = slot.generation();
-            let command = slot.call.protocol.release(&slot.call, &rest);
+            let counted = slot.counted();
+            let call = counted.as_ref().unwrap_or(&slot.call);
+            let command = call.protocol.release(call, &rest);
             let fault = match self.run(command, now + self.settings.command_timeout).await {
                 Ok(reply) => {
                     let Some(released) = Released::decode(&reply) else {
@@ -313,6 +315,7 @@ impl Engine {
         let held: Vec<_> = name
             .slots()
             .into_iter()
+            .filter(|slot| slot.call.meets(call))
             .map(|slot| (slot.generation(), slot))
             .collect();
         let command = call.protocol.force_release(call);

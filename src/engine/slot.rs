@@ -461,6 +461,11 @@ impl Slot {
             .min()
     }
 
+    /// Holds in the books.
+    pub(super) fn count(&self) -> u32 {
+        self.tenure().count()
+    }
+
     /// Nothing held, nothing asked for.
     pub(super) fn is_idle(&self) -> bool {
         let tenure = self.tenure();

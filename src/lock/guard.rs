@@ -150,7 +150,7 @@ impl<K: Kind> LockGuard<K> {
     /// The holder as it appears on the server: `client-uuid:number`.
     #[must_use]
     pub fn owner_id(&self) -> String {
-        String::from_utf8_lossy(&self.grip.call().field).into_owned()
+        self.grip.call().owner_id().to_owned()
     }
 
     /// The lock's name, as the application gave it.

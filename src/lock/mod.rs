@@ -11,8 +11,9 @@ use crate::{
         Engine,
         acquire::{Patience, Wish},
         hold::{Lease, later},
-        protocol::{Call, Protocol},
+        protocol::{Call, OF, Protocol, Question, Value},
         release::Grip,
+        transport::Reply,
     },
     error::{Error, Result},
     owner::Owner,
@@ -21,6 +22,7 @@ use crate::{
 mod any;
 pub(crate) mod fair;
 pub(crate) mod fenced;
+pub(crate) mod group;
 mod guard;
 pub(crate) mod kind;
 mod multi;
@@ -34,6 +36,7 @@ pub use self::{
     any::AnyLock,
     fair::Fair,
     fenced::{Fenced, FencingToken},
+    group::{Group, GroupValue},
     guard::{HoldState, LockGuard},
     kind::Kind,
     multi::{AcquireMulti, MultiGuard, MultiLock, RawMultiLock},
@@ -91,6 +94,7 @@ impl<K: Kind> Lock<K> {
                     owner: None,
                     backoff: BackOff::default(),
                     protocol: K::protocol(),
+                    values: None,
                 },
                 kind: PhantomData,
             },
@@ -193,6 +197,8 @@ pub(crate) struct Inner {
     pub(crate) owner: Option<Owner>,
     pub(crate) backoff: BackOff,
     pub(crate) protocol: &'static dyn Protocol,
+    /// The values of a group.
+    pub(crate) values: Option<Arc<[Value]>>,
 }
 
 impl Inner {
@@ -204,14 +210,28 @@ impl Inner {
     /// A call by `owner`.
     pub(crate) fn call_by(&self, owner: Owner) -> Result<Call> {
         let protocol = self.protocol;
+        if self.values.as_deref().is_some_and(<[Value]>::is_empty) {
+            return Err(Error::invalid("values", "a group lock needs at least one"));
+        }
+        let mut field = protocol.field(&self.engine.client_id, owner);
+        for (at, value) in self
+            .values
+            .iter()
+            .flat_map(|values| values.iter())
+            .enumerate()
+        {
+            field.push(if at == 0 { OF } else { ' ' });
+            field.push_str(&String::from_utf8_lossy(&value.field));
+        }
         Ok(Call {
             name: self.engine.settings.map_name(&self.name)?.into(),
             shown: self.name.clone(),
-            field: protocol.field(&self.engine.client_id, owner).into(),
+            field: field.into(),
             owner,
             protocol,
             publish: PUBLISH,
             backoff: self.backoff,
+            values: self.values.clone(),
         })
     }
 
@@ -238,6 +258,28 @@ impl Inner {
                 loose,
             })
             .await
+    }
+
+    /// A number about the lock, or about what `owner` has of it; absent counts as zero.
+    pub(crate) async fn ask(&self, question: Question, owner: Owner) -> Result<i64> {
+        let call = self.call_by(owner)?;
+        let engine = &self.engine;
+        let reply = match call.protocol.question(&call, question) {
+            Some(command) => engine.read(&call.shown, &command).await?,
+            None => {
+                let (verb, args): (_, &[_]) = match question {
+                    Question::Locked => ("EXISTS", &[&call.name]),
+                    Question::Held => ("HEXISTS", &[&call.name, &call.field]),
+                    Question::Holds => ("HGET", &[&call.name, &call.field]),
+                    Question::Left => ("PTTL", &[&call.name]),
+                };
+                engine.query(&call.shown, verb, args).await?
+            }
+        };
+        match reply {
+            Reply::Nil => Ok(0),
+            reply => raw::number(&call, &reply),
+        }
     }
 
     /// The error of a wait that came to nothing.

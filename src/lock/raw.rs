@@ -6,7 +6,12 @@ use tokio::time::Instant;
 
 use super::{Inner, Kind, Reentrant, kind::sealed::Sealed, patience};
 use crate::{
-    engine::{acquire::Patience, protocol::Call, release::Grip, transport::Reply},
+    engine::{
+        acquire::Patience,
+        protocol::{Call, Question},
+        release::Grip,
+        transport::Reply,
+    },
     error::{Error, Result},
     owner::Owner,
 };
@@ -165,12 +170,7 @@ impl<K: Kind> RawLock<K> {
     ///
     /// *Redisson*: `isLocked()`, which may ask a replica; this asks the primary.
     pub async fn is_locked(&self) -> Result<bool> {
-        let call = self.inner.call()?;
-        let Some(command) = call.protocol.is_locked(&call) else {
-            return Ok(self.ask("EXISTS", None).await? > 0);
-        };
-        let reply = self.inner.engine.read(&call.shown, &command).await?;
-        Ok(number(&call, &reply)? > 0)
+        Ok(self.inner.ask(Question::Locked, self.current()).await? > 0)
     }
 
     /// Whether the current owner holds the lock, as the server says.
@@ -185,8 +185,7 @@ impl<K: Kind> RawLock<K> {
     ///
     /// *Redisson*: `isHeldByCurrentThread()`.
     pub async fn is_held_by_current(&self) -> Result<bool> {
-        self.is_held_by(self.inner.owner.unwrap_or_else(Owner::current))
-            .await
+        self.is_held_by(self.current()).await
     }
 
     /// Whether `owner` of this client holds the lock, as the server says.
@@ -201,7 +200,7 @@ impl<K: Kind> RawLock<K> {
     ///
     /// *Redisson*: `isHeldByThread(threadId)`.
     pub async fn is_held_by(&self, owner: Owner) -> Result<bool> {
-        Ok(self.ask("HEXISTS", Some(owner)).await? > 0)
+        Ok(self.inner.ask(Question::Held, owner).await? > 0)
     }
 
     /// How often the current owner has entered the lock, as the server says.
@@ -216,8 +215,7 @@ impl<K: Kind> RawLock<K> {
     ///
     /// *Redisson*: `getHoldCount()`.
     pub async fn hold_count(&self) -> Result<u32> {
-        let owner = self.inner.owner.unwrap_or_else(Owner::current);
-        let holds = self.ask("HGET", Some(owner)).await?;
+        let holds = self.inner.ask(Question::Holds, self.current()).await?;
         Ok(u32::try_from(holds).unwrap_or(u32::MAX))
     }
 
@@ -234,10 +232,12 @@ impl<K: Kind> RawLock<K> {
     ///
     /// *Redisson*: `remainTimeToLive()`.
     pub async fn remaining_ttl(&self) -> Result<Option<Duration>> {
-        Ok(match self.ask("PTTL", None).await? {
-            -2 => None,
-            ms => Some(u64::try_from(ms).map_or(Duration::MAX, Duration::from_millis)),
-        })
+        Ok(
+            match self.inner.ask(Question::Left, self.current()).await? {
+                -2 => None,
+                ms => Some(u64::try_from(ms).map_or(Duration::MAX, Duration::from_millis)),
+            },
+        )
     }
 
     /// The kind of lock in a word, for messages and logs: `reentrant`, `fair`, `read`, ...
@@ -265,21 +265,8 @@ impl<K: Kind> RawLock<K> {
         }
     }
 
-    /// A number about the lock, or about an owner's field in it; absent counts as zero.
-    async fn ask(&self, verb: &'static str, owner: Option<Owner>) -> Result<i64> {
-        let call = match owner {
-            Some(owner) => self.inner.call_by(owner)?,
-            None => self.inner.call()?,
-        };
-        let args: &[_] = match owner {
-            Some(_) => &[&call.name, &call.field],
-            None => &[&call.name],
-        };
-        let reply = self.inner.engine.query(&call.shown, verb, args).await?;
-        match reply {
-            Reply::Nil => Ok(0),
-            reply => number(&call, &reply),
-        }
+    fn current(&self) -> Owner {
+        self.inner.owner.unwrap_or_else(Owner::current)
     }
 }
 

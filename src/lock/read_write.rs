@@ -11,7 +11,9 @@ use super::{
 use crate::{
     client::Client,
     engine::{
-        protocol::{Admission, Ask, Attempt, Batch, Call, Protocol, Rest, Wake, decode_attempt},
+        protocol::{
+            Admission, Ask, Attempt, Batch, Call, Protocol, Question, Rest, Wake, decode_attempt,
+        },
         script::{Command, Script, decimal, script},
         transport::Reply,
     },
@@ -177,8 +179,8 @@ fn force_release(script: &'static Script, call: &Call) -> Command {
     }
 }
 
-fn is_locked(script: &'static Script, call: &Call) -> Option<Command> {
-    Some(Command {
+fn answer(script: &'static Script, call: &Call, question: Question) -> Option<Command> {
+    (question == Question::Locked).then(|| Command {
         script,
         keys: vec![call.name.clone()],
         args: Vec::new(),
@@ -264,8 +266,8 @@ impl Protocol for Reading {
         &READ_PROBE
     }
 
-    fn is_locked(&self, call: &Call) -> Option<Command> {
-        is_locked(&READ_IS_LOCKED, call)
+    fn question(&self, call: &Call, question: Question) -> Option<Command> {
+        answer(&READ_IS_LOCKED, call, question)
     }
 }
 
@@ -314,8 +316,8 @@ impl Protocol for Writing {
         force_release(&WRITE_FORCE_RELEASE, call)
     }
 
-    fn is_locked(&self, call: &Call) -> Option<Command> {
-        is_locked(&WRITE_IS_LOCKED, call)
+    fn question(&self, call: &Call, question: Question) -> Option<Command> {
+        answer(&WRITE_IS_LOCKED, call, question)
     }
 }
 

@@ -4,6 +4,7 @@ mod basics;
 mod common;
 mod fair;
 mod fenced;
+mod group;
 mod laws;
 mod multi;
 mod owners;

@@ -5,11 +5,11 @@ use std::{collections::BTreeSet, fs, path::Path};
 use super::*;
 use crate::{
     coordination,
-    engine::protocol::{Ask, Call, Rest},
+    engine::protocol::{Ask, Call, Question, Rest},
     fencing,
     lock::{
         Fair, Fenced, NonReentrant, NonReentrantFair, Read, Reentrant, Spin, Write, fair, fenced,
-        kind::sealed::Sealed, read_write, reentrant, spin,
+        group, kind::sealed::Sealed, read_write, reentrant, spin,
     },
 };
 
@@ -65,13 +65,14 @@ fn all_scripts() -> Vec<&'static Script> {
     scripts.extend(read_write::SCRIPTS);
     scripts.extend(fenced::SCRIPTS);
     scripts.extend(spin::SCRIPTS);
+    scripts.extend(group::SCRIPTS);
     scripts.extend(fencing::SCRIPTS);
     scripts.extend(coordination::scripts());
     scripts
 }
 
 /// What scripts are built on, and no scripts themselves.
-const FRAGMENTS: [&str; 1] = ["fair/queue"];
+const FRAGMENTS: [&str; 2] = ["fair/queue", "group/clock"];
 
 #[test]
 fn every_file_is_a_script_and_every_script_a_file() {
@@ -157,7 +158,7 @@ fn commands_fit_their_headers() {
             Some(protocol.release(&call, &rest)),
             Some(protocol.force_release(&call)),
             protocol.abandon(&call),
-            protocol.is_locked(&call),
+            protocol.question(&call, Question::Locked),
         ];
         for command in commands.into_iter().flatten() {
             let header = header(command.script.file);

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{super::patience, MultiLock, guard::MultiGuard};
 use crate::{
-    engine::acquire::Patience,
+    engine::{acquire::Patience, protocol::Question},
     error::{Error, Result},
 };
 
@@ -136,10 +136,7 @@ impl RawMultiLock {
     pub async fn is_held_by_current(&self) -> Result<bool> {
         let owner = self.0.owner();
         let questions = self.0.set.members.iter().map(|member| async move {
-            let call = member.call_by(owner)?;
-            let args = [&call.name, &call.field];
-            let reply = member.engine.query(&call.shown, "HEXISTS", &args).await?;
-            Ok::<_, Error>(reply.as_int() == Some(1))
+            Ok::<_, Error>(member.ask(Question::Held, owner).await? > 0)
         });
         let (mut held, mut open, mut failure) = (0, 0, None);
         for outcome in join_all(questions).await {

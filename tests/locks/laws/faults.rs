@@ -60,12 +60,12 @@ pub(super) async fn a_lost_reply_is_found_out<K: Subject>() {
         let rule = proxy.rule(Rule::new("EVALSHA").action(action.clone()));
         let outer = lock.lock().await.expect("granted all the same");
         assert_eq!(rule.hits(), 1);
-        assert_eq!(direct.hgetall("reply")[&outer.owner_id()], "1");
+        assert_eq!(K::count(&direct, "reply", &outer.owner_id()), 1);
         if K::REENTRANT {
             let rule = proxy.rule(Rule::new("EVALSHA").action(action.clone()));
             let inner = lock.lock().await.expect("granted all the same");
             assert_eq!(rule.hits(), 1);
-            assert_eq!(direct.hgetall("reply")[&outer.owner_id()], "2");
+            assert_eq!(K::count(&direct, "reply", &outer.owner_id()), 2);
             inner.unlock().await.expect("held");
         }
         outer.unlock().await.expect("held");
@@ -90,7 +90,7 @@ pub(super) async fn a_release_without_a_reply_is_done_once<K: Subject>() {
             let inner = lock.lock().await.expect("re-enters");
             proxy.rule(Rule::new("EVALSHA").action(action.clone()));
             inner.unlock().await.expect("found to have worked");
-            assert_eq!(direct.hgetall("reply")[&outer.owner_id()], "1");
+            assert_eq!(K::count(&direct, "reply", &outer.owner_id()), 1);
         }
         proxy.rule(Rule::new("EVALSHA").action(action.clone()));
         outer.unlock().await.expect("found to have worked");

@@ -38,10 +38,10 @@ pub(super) async fn an_owner_enters_again_or_is_refused<K: Subject>() {
         let inner = lock.lock().wait(secs(5)).await.expect("re-enters");
         let once_more = lock.try_lock().await.expect("answers").expect("re-enters");
         assert_eq!(lock.raw().hold_count().await.expect("answers"), 3);
-        assert_eq!(direct().hgetall(&name)[&outer.owner_id()], "3");
+        assert_eq!(K::count(&direct(), &name, &outer.owner_id()), 3);
         // In no particular order.
         outer.unlock().await.expect("held");
-        assert_eq!(direct().hgetall(&name)[&inner.owner_id()], "2");
+        assert_eq!(K::count(&direct(), &name, &inner.owner_id()), 2);
         once_more.unlock().await.expect("held");
         assert_eq!(lock.raw().hold_count().await.expect("answers"), 1);
         inner.unlock().await.expect("held");
@@ -117,13 +117,7 @@ pub(super) async fn nested_leases_never_shorten_each_other<K: Subject>() {
     eventually_async(
         "the short hold is gone from the count",
         secs(5),
-        async || {
-            direct()
-                .hgetall(&name)
-                .get(&long.owner_id())
-                .map(String::as_str)
-                == Some("1")
-        },
+        async || K::count(&direct(), &name, &long.owner_id()) == 1,
     )
     .await;
     assert!(direct().pttl(&name) > 15_000);

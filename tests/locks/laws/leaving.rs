@@ -27,11 +27,7 @@ pub(super) async fn dropped_at_every_poll_nothing_is_left<K: Subject>() {
         for polls in 0..8 {
             drop(polled(polls, lock.lock().into_future()).await);
             redlatch_support::eventually_async("the count is one again", secs(5), async || {
-                direct()
-                    .hgetall(&name)
-                    .get(&outer.owner_id())
-                    .map(String::as_str)
-                    == Some("1")
+                K::count(&direct(), &name, &outer.owner_id()) == 1
             })
             .await;
             assert!(!outer.is_lost());

@@ -1,8 +1,10 @@
 //! The laws every kind of lock obeys, written once and run on each.
 
 use redlatch::{
-    Client, Fair, Fenced, Kind, Lock, NonReentrant, NonReentrantFair, Read, Reentrant, Spin, Write,
+    Client, Fair, Fenced, Group, Kind, Lock, NonReentrant, NonReentrantFair, Read, Reentrant, Spin,
+    Write,
 };
+use redlatch_support::Direct;
 
 mod faults;
 mod holding;
@@ -20,6 +22,12 @@ pub(crate) trait Subject: Kind {
 
     fn of(client: &Client, name: &str) -> Lock<Self>;
     fn rival(client: &Client, name: &str) -> Lock<Self::Rival>;
+
+    /// How often the owner has entered, as the server says.
+    fn count(direct: &Direct, name: &str, owner: &str) -> u32 {
+        let count = direct.hgetall(name).get(owner).map(|count| count.parse());
+        count.map_or(0, |count| count.expect("a number"))
+    }
 
     /// Keys that outlive the lock by design.
     fn remains(name: &str) -> Vec<String> {
@@ -52,6 +60,10 @@ macro_rules! subject {
     };
 }
 
+fn group(client: &Client, name: &str) -> Lock<Group> {
+    client.group_lock(name, ["one", "two"])
+}
+
 fn reading(client: &Client, name: &str) -> Lock<Read> {
     client.read_write_lock(name).read_lock().clone()
 }
@@ -77,6 +89,15 @@ subject!(NonReentrant, Client::non_reentrant_lock, {
 });
 subject!(NonReentrantFair, Client::non_reentrant_fair_lock, {
     const REENTRANT: bool = false;
+});
+
+subject!(Group, group, {
+    fn count(direct: &Direct, name: &str, owner: &str) -> u32 {
+        // "two" by Redisson's default codec.
+        let field = format!("OveuHIeYbLrR8UZ4xKFXcw:{owner}:lock_count");
+        let count = direct.hgetall(name).get(&field).map(|count| count.parse());
+        count.map_or(0, |count| count.expect("a number"))
+    }
 });
 
 macro_rules! conformance {
@@ -125,3 +146,4 @@ conformance!(fenced, Fenced);
 conformance!(spin, Spin);
 conformance!(non_reentrant, NonReentrant);
 conformance!(non_reentrant_fair, NonReentrantFair);
+conformance!(group, Group);
