@@ -132,8 +132,8 @@ impl Client {
         })
     }
 
-    /// Gives back every lock this client holds, all side by side, waits for what is still under way, and ends all
-    /// connections and tasks. Locks waited for fail with [`Error::Closed`], guards still around report
+    /// Gives back every lock this client holds and every permit its guards hold, all side by side, waits for what is still
+    /// under way, and ends all connections and tasks. Whatever is waited for fails with [`Error::Closed`], guards still around report
     /// [`LossCause::Closed`](crate::LossCause::Closed). Says which locks it could not give back before `limit` was over:
     /// those end with their time to live.
     ///

@@ -312,7 +312,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TimedOut { name, waited } => {
-                write!(f, "lock {} was busy for {waited:?}", Shown(name))
+                write!(f, "{} was busy for {waited:?}", Shown(name))
             }
             Self::NotHeld { name, owner } => {
                 write!(f, "lock {} is not held by owner {owner}", Shown(name))
@@ -344,7 +344,7 @@ impl fmt::Display for Error {
             ),
             Self::Stale { name, stale } => write!(f, "write to {} refused: {stale}", Shown(name)),
             Self::Lost { name, cause } => write!(f, "lock {} was lost: {cause}", Shown(name)),
-            Self::WrongType { name } => write!(f, "key {} is not a lock", Shown(name)),
+            Self::WrongType { name } => write!(f, "key {} holds something else", Shown(name)),
             Self::InvalidArgument { field, reason } => write!(f, "invalid {field}: {reason}"),
             Self::Unreachable {
                 name,

@@ -23,6 +23,8 @@
 //! [`RawLock`] with Redisson's own verbs, where the current task holds the lock: for ports, and for holds that no
 //! scope of the program matches.
 //!
+//! [`Client::semaphore`], [`Client::expirable_semaphore`] and [`Client::count_down_latch`] synchronize without an owner.
+//!
 //! # What it promises
 //!
 //! Two holders at once are impossible for as long as the server keeps its data and time passes at the same speed for it
@@ -36,6 +38,7 @@
 mod backoff;
 mod client;
 mod config;
+mod coordination;
 mod engine;
 mod error;
 mod events;
@@ -51,6 +54,10 @@ pub use fred;
 pub use crate::{
     backoff::BackOff,
     client::{Client, ClientBuilder},
+    coordination::{
+        AcquireExpirable, AcquirePermits, CountDownLatch, ExpirablePermit, ExpirableSemaphore,
+        PermitId, Semaphore, SemaphorePermit, WaitForLatch,
+    },
     engine::close::{CloseReport, Unreleased},
     error::{Error, LossCause, Refusal, Result},
     events::{Event, Events},

@@ -22,6 +22,7 @@ use super::{
     detach::One,
     hold::{Lease, later},
     jitter,
+    poll::Look,
     protocol::{Admission, Call, Wake},
     queue::Verdict,
     registry::{NameRef, SlotRef, Ticket},
@@ -354,7 +355,9 @@ impl Lead<'_> {
         if let Some(ticket) = &self.ticket {
             ticket.park();
         }
-        let sleeping = engine.poll.sleep(&self.wish.call, channel);
+        let sleeping = engine
+            .poll
+            .sleep(Look::Lock(self.wish.call.clone()), channel);
         // Not before a millisecond, and without `left` for as long as the safety poll finds nothing.
         let expiry = left.map(|left| later(Instant::now(), left.max(Duration::from_millis(1))));
         let counter = tokio::select! {
@@ -381,7 +384,7 @@ impl Lead<'_> {
 }
 
 /// Sleeps until then, or for ever.
-async fn until(deadline: Option<Instant>) {
+pub(super) async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,

@@ -9,7 +9,7 @@ use tokio::{
 
 use super::{Engine, hold::later, wakeup::Source};
 use crate::{
-    error::{Error, LossCause},
+    error::{Error, LossCause, Result},
     owner::Owner,
 };
 
@@ -33,15 +33,57 @@ pub struct CloseReport {
     pub released: usize,
     /// Locks that stay on the server until their time to live is over.
     pub unreleased: Vec<Unreleased>,
+    /// Semaphore permits given back that guards had held.
+    pub permits: usize,
+    /// Semaphores whose permits could not be given back, with what went wrong. Permits without a lease stay taken.
+    pub unreleased_permits: Vec<(Arc<str>, String)>,
+}
+
+/// Permits on their way back: whose, how many, and what comes of it.
+type Returning = (Arc<str>, usize, oneshot::Receiver<Result<Option<i64>>>);
+
+impl CloseReport {
+    async fn await_permits(&mut self, permits: Vec<Returning>, deadline: Instant) {
+        for (name, count, outcome) in permits {
+            let reason = match timeout_at(deadline, outcome).await {
+                Ok(Ok(Ok(_))) => {
+                    self.permits += count;
+                    continue;
+                }
+                Ok(Ok(Err(error))) => error.to_string(),
+                Ok(Err(_)) => Error::Closed.to_string(),
+                Err(_) => "the server did not answer in time".to_owned(),
+            };
+            self.unreleased_permits.push((name, reason));
+        }
+    }
 }
 
 impl Engine {
+    /// Sends home whoever stands before a semaphore or a latch, and gives back what guards hold.
+    fn give_back_permits(self: &Arc<Self>) -> Vec<Returning> {
+        let mut returning = Vec::new();
+        for desk in self.desks.all(self) {
+            for ask in desk.close() {
+                let (engine, desk) = (self.clone(), desk.clone());
+                let (name, count) = (desk.names.shown.clone(), ask.permits as usize);
+                let (sender, outcome) = oneshot::channel();
+                self.background.spawn(async move {
+                    let _ = sender.send(engine.undo(&desk, &ask).await);
+                });
+                returning.push((name, count, outcome));
+            }
+        }
+        returning
+    }
+
     /// Gives everything back, all locks side by side, and ends all connections and tasks.
     pub(crate) async fn close(self: &Arc<Self>, limit: Duration) -> CloseReport {
         let deadline = later(Instant::now(), limit);
         self.closed.store(true, Ordering::Release);
         self.wakeups.wake_all(Source::Closed);
         self.renewal.hurry();
+        let permits = self.give_back_permits();
         // What is being acquired at this moment is found below, or finds the client closed.
         let _ = timeout(limit / 4, self.background.idle()).await;
         let mut releasing = Vec::new();
@@ -84,7 +126,9 @@ impl Engine {
                 }),
             }
         }
+        report.await_permits(permits, deadline).await;
         let _ = timeout_at(deadline, self.background.idle()).await;
+        self.erase_marks(deadline).await;
         self.transport.close().await;
         // What was still under way has been answered with "closed".
         let _ = timeout_at(deadline, self.background.idle()).await;
@@ -93,6 +137,7 @@ impl Engine {
             task.abort();
             let _ = task.await;
         }
+        self.desks.clear();
         report
     }
 }

@@ -20,8 +20,10 @@ use tokio::{runtime::Handle, task::JoinHandle, time::Instant};
 use uuid::Uuid;
 
 use self::{
+    desk::Desks,
     detach::Background,
     hold::{Hold, Lease},
+    once::Marks,
     poll::Poll,
     registry::{NameRef, Registry, SlotRef},
     renewal::Renewal,
@@ -39,10 +41,13 @@ use crate::{
 };
 
 pub(crate) mod acquire;
+mod asker;
 pub(crate) mod attempt;
 pub(crate) mod close;
+pub(crate) mod desk;
 pub(crate) mod detach;
 pub(crate) mod hold;
+pub(crate) mod once;
 pub(crate) mod poll;
 pub(crate) mod protocol;
 pub(crate) mod queue;
@@ -52,7 +57,9 @@ pub(crate) mod renewal;
 pub(crate) mod script;
 pub(crate) mod slot;
 pub(crate) mod tokens;
+pub(crate) mod trade;
 pub(crate) mod transport;
+pub(crate) mod waiting;
 pub(crate) mod wakeup;
 
 /// All that the locks of one client share.
@@ -70,6 +77,8 @@ pub(crate) struct Engine {
     background: Arc<Background>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     registry: Registry,
+    desks: Desks,
+    marks: Marks,
     wakeups: Arc<Wakeups>,
     poll: Arc<Poll>,
     renewal: Arc<Renewal>,
@@ -101,6 +110,8 @@ impl Engine {
             background: Arc::new(Background::new(runtime.clone())),
             tasks: Mutex::default(),
             registry: Registry::default(),
+            desks: Desks::default(),
+            marks: Marks::default(),
             wakeups: Wakeups::new(),
             poll: Arc::default(),
             renewal: Arc::default(),
@@ -131,10 +142,15 @@ impl Engine {
 
     fn on_signal(&self, signal: Signal) {
         match signal {
-            Signal::Message { channel, payload } => match payload.as_ref() {
-                b"0" | b"1" => self.wakeups.message(&channel),
-                _ => self.counters.odd_messages.one(),
-            },
+            Signal::Message { channel, payload } => {
+                // Locks say 0 or 1, semaphores how many permits there are.
+                let number = std::str::from_utf8(&payload).map(str::parse::<i64>);
+                if matches!(number, Ok(Ok(_))) {
+                    self.wakeups.message(&channel);
+                } else {
+                    self.counters.odd_messages.one();
+                }
+            }
             Signal::MessagesLost => self.poll.now(),
             Signal::CommandsUp => {
                 self.connects.fetch_add(1, Ordering::AcqRel);
@@ -303,7 +319,7 @@ impl Engine {
     /// Figures for tests and for closing: what is still in any table.
     pub(crate) fn residue(&self) -> Residue {
         Residue {
-            names: self.registry.len(),
+            names: self.registry.len() + self.desks.len(),
             channels: self.wakeups.len(),
             sleepers: self.poll.len(),
             holds: self.renewal.held(),

@@ -1,4 +1,4 @@
-//! The safety poll: looks at every lock somebody of this process waits for, hundreds in one call, and wakes those whose
+//! The safety poll: looks at everything somebody of this process waits for, hundreds in one call, and wakes those whose
 //! lock is free. It is what bounds a wait when a message got lost, and it is what a reconnect sets off.
 
 use std::{
@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use dashmap::DashMap;
 use tokio::{
     sync::Notify,
@@ -17,9 +18,11 @@ use tokio::{
 };
 
 use super::{
-    Engine, jitter,
+    Engine,
+    desk::Desk,
+    jitter,
     protocol::{Batch, Call, FREE},
-    script::Command,
+    script::{Command, Script},
     wakeup::{Channel, Source},
 };
 
@@ -45,9 +48,48 @@ pub(crate) struct Poll {
     restless_came: Notify,
 }
 
+/// What a sleeper waits for, and how one looks at it.
+#[derive(Debug, Clone)]
+pub(crate) enum Look {
+    Lock(Arc<Call>),
+    Desk(Arc<Desk>),
+}
+
+impl Look {
+    fn probe(&self) -> &'static Script {
+        match self {
+            Self::Lock(call) => call.protocol.probe(),
+            Self::Desk(desk) => desk.trade.probe(),
+        }
+    }
+
+    /// Whether it must be looked after more often than others.
+    fn restless(&self) -> bool {
+        match self {
+            Self::Lock(call) => call.protocol.keeps_place(),
+            Self::Desk(_) => false,
+        }
+    }
+
+    /// What is looked at once, however many wait for it.
+    fn target(&self) -> Bytes {
+        match self {
+            Self::Lock(call) => call.protocol.look_for(call),
+            Self::Desk(desk) => desk.names.key.clone(),
+        }
+    }
+
+    fn add_to(&self, batch: &mut Batch) {
+        match self {
+            Self::Lock(call) => call.protocol.look(call, batch),
+            Self::Desk(desk) => desk.look(batch),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Sleeper {
-    call: Arc<Call>,
+    look: Look,
     channel: Arc<Channel>,
 }
 
@@ -70,16 +112,16 @@ impl Drop for Sleeping<'_> {
 
 impl Poll {
     /// Includes a waiter in the looks to come.
-    pub(crate) fn sleep(&self, call: &Arc<Call>, channel: &Arc<Channel>) -> Sleeping<'_> {
+    pub(crate) fn sleep(&self, look: Look, channel: &Arc<Channel>) -> Sleeping<'_> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let restless = look.restless();
         self.sleepers.insert(
             id,
             Sleeper {
-                call: call.clone(),
+                look,
                 channel: channel.clone(),
             },
         );
-        let restless = call.protocol.keeps_place();
         if restless && self.restless.fetch_add(1, Ordering::AcqRel) == 0 {
             self.restless_came.notify_one();
         }
@@ -172,17 +214,17 @@ impl Rounds {
 
 async fn look(engine: &Engine, round: Round) {
     // By script, since kinds may look differently; one entry a name, however many wait for it.
-    type Names = HashMap<bytes::Bytes, (Arc<Call>, Vec<Arc<Channel>>)>;
+    type Names = HashMap<Bytes, (Look, Vec<Arc<Channel>>)>;
     let mut by_script: HashMap<&'static str, Names> = HashMap::new();
     for sleeper in &engine.poll.sleepers {
-        if round == Round::Restless && !sleeper.call.protocol.keeps_place() {
+        if round == Round::Restless && !sleeper.look.restless() {
             continue;
         }
         by_script
-            .entry(sleeper.call.protocol.probe().name)
+            .entry(sleeper.look.probe().name)
             .or_default()
-            .entry(sleeper.call.protocol.look_for(&sleeper.call))
-            .or_insert_with(|| (sleeper.call.clone(), Vec::new()))
+            .entry(sleeper.look.target())
+            .or_insert_with(|| (sleeper.look.clone(), Vec::new()))
             .1
             .push(sleeper.channel.clone());
     }
@@ -194,16 +236,16 @@ async fn look(engine: &Engine, round: Round) {
     }
 }
 
-async fn look_at(engine: &Engine, chunk: &[(Arc<Call>, Vec<Arc<Channel>>)]) {
+async fn look_at(engine: &Engine, chunk: &[(Look, Vec<Arc<Channel>>)]) {
     let Some((first, _)) = chunk.first() else {
         return;
     };
     let mut batch = Batch::default();
-    for (call, _) in chunk {
-        call.protocol.look(call, &mut batch);
+    for (look, _) in chunk {
+        look.add_to(&mut batch);
     }
     let command = Command {
-        script: first.protocol.probe(),
+        script: first.probe(),
         keys: batch.keys,
         args: batch.args,
     };

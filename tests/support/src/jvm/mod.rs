@@ -26,6 +26,25 @@
 //! * `threadid` \[number\], `interrupt worker` \[did the worker exist\]
 //! * `contend K N counterkey duration threads think` \[cycles\], with one [`Interval`] for each
 //!   critical section
+//!
+//! Semaphores, `N` first:
+//!
+//! * `sacquire N n`, `stryacquire N n` \[bool\], `stryacquirefor N n wait` \[bool\]
+//! * `srelease N n`, `sreleaseifexists N n` \[bool\], `sadd N n`, `sdrain N 0` \[number\]
+//! * `stryset N n`, `strysetfor N n ttl` \[bool\], `savailable N` \[number\], `sdelete N` \[bool\]
+//!
+//! Semaphores with permit ids, which are joined by commas; lease `-1` = none:
+//!
+//! * `pacquire N n lease` \[ids\], `ptryacquire N n wait lease` \[ids, or nothing\]
+//! * `prelease N id`, `ptryrelease N id` \[bool\], `preleaseall N ids`, `ptryreleaseall N ids` \[number\]
+//! * `pavailable N`, `pacquired N`, `ppermits N` \[number\]
+//! * `ptryset N n` \[bool\], `pset N n`, `padd N n`, `pdelete N` \[bool\]
+//! * `pupdatelease N id lease` \[bool\], `pleasetime N id` \[number\]
+//!
+//! Latches:
+//!
+//! * `ltryset N n` \[bool\], `lcountdown N`, `lcount N` \[number\], `lawait N`, `lawaitfor N wait` \[bool\],
+//!   `ldelete N` \[bool\]
 
 mod answer;
 mod build;

@@ -3,14 +3,16 @@ package redlatch.driver;
 import static java.util.Map.entry;
 
 import java.util.Map;
+import java.util.Objects;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.Stream;
 
 import org.redisson.api.RLock;
 
 /** What a worker can be asked to do; a new operation is one more entry. */
 final class Ops {
     /** Returns the result text, or null for an operation that has none. */
-    private interface Op {
+    interface Op {
         Object run(Worker worker, Call call) throws Exception;
     }
 
@@ -45,7 +47,11 @@ final class Ops {
     }
 
     static String run(Worker worker, Call call) throws Exception {
-        Op op = OPS.get(call.op());
+        Op op = Stream.of(OPS, SemaphoreOps.OPS, PermitOps.OPS, LatchOps.OPS)
+                .map(ops -> ops.get(call.op()))
+                .filter(Objects::nonNull)
+                .findFirst()
+                .orElse(null);
         if (op == null) {
             throw new IllegalArgumentException("unknown operation " + call.op());
         }
