@@ -4,10 +4,13 @@
 
 mod common;
 mod contention;
+mod fair;
 mod force;
 mod handover;
 mod inspection;
 mod java;
+mod kinds;
+mod kinds_handover;
 mod late;
 mod lease;
 mod names;
