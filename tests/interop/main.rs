@@ -17,6 +17,7 @@ mod names;
 mod non_owner;
 mod prefix;
 mod protocol;
+mod read_write;
 mod reentry;
 mod renewal;
 mod wake;

@@ -26,7 +26,7 @@ const ORDER: &str = "REDLATCH_INTEROP_WORKER";
 #[derive(Clone, Copy)]
 pub(crate) struct Order<'a> {
     /// The kind of lock as the JVM driver calls it; `readwrite` for both sides of one, `queue` for a process that only
-    /// waits for a fair lock.
+    /// waits for a fair lock, `reader` for one that holds the read side until it is killed.
     pub(crate) kind: &'a str,
     pub(crate) port: u16,
     pub(crate) lock: &'a str,
@@ -140,7 +140,7 @@ fn process() {
     let url = format!("redis://127.0.0.1:{port}");
     let client = Client::builder().url(url).expect("a good address");
     let client = match kind {
-        "readwrite" => client.watchdog_timeout(QUICK),
+        "readwrite" | "reader" => client.watchdog_timeout(QUICK),
         _ => client,
     };
     let client = runtime.block_on(client.connect()).expect("connects");
@@ -153,6 +153,12 @@ fn process() {
         let waits = client.fair_lock(lock).lock().into_future();
         let guard = runtime.block_on(waits).expect("the server is there");
         panic!("{guard:?} was to go to others");
+    }
+
+    if kind == "reader" {
+        let reads = client.read_write_lock(lock).read().into_future();
+        let _guard = runtime.block_on(reads).expect("nobody writes");
+        runtime.block_on(std::future::pending::<()>());
     }
 
     let begin = Arc::new(Barrier::new(tasks));
