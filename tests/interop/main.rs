@@ -5,6 +5,7 @@
 mod common;
 mod contention;
 mod fair;
+mod fenced;
 mod force;
 mod handover;
 mod inspection;
