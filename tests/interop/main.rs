@@ -16,6 +16,7 @@ mod late;
 mod lease;
 mod names;
 mod non_owner;
+mod oracle;
 mod prefix;
 mod protocol;
 mod read_write;

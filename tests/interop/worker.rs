@@ -210,7 +210,7 @@ impl Task {
                 "lock" => self.cycle::<Reentrant>("", Self::count).await,
                 "fair" => self.cycle::<Fair>("", Self::count).await,
                 "fenced" => self.cycle::<Fenced>("", Self::count_with_token).await,
-                "readwrite" if cycle % WRITE_EVERY == 0 => {
+                "readwrite" if cycle.is_multiple_of(WRITE_EVERY) => {
                     self.cycle::<Write>(WRITES, Self::count).await;
                 }
                 "readwrite" => self.cycle::<Read>(READS, Self::look).await,
