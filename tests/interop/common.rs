@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redlatch::{Client, ClientBuilder, Error, Lock, LockGuard, Result};
+use redlatch::{Client, ClientBuilder, Error, Kind, Lock, LockGuard, Reentrant, Result};
 use redlatch_support::{
     Direct, Server, eventually_async,
     jvm::{DriverJar, Jvm, JvmOptions},
@@ -14,6 +14,8 @@ use tokio::{
     sync::{MappedMutexGuard, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
     task::JoinHandle,
 };
+
+use crate::kinds::Shared;
 
 /// Within this time of an unlock a waiter on the other side is in, if a message woke it.
 pub(crate) const WAKE_LIMIT: Duration = ms(500);
@@ -151,7 +153,7 @@ pub(crate) async fn close(client: Client) {
 }
 
 /// Waits for the lock in a task of its own; gives the guard and when it was granted.
-pub(crate) fn wait_for(lock: Lock) -> JoinHandle<(Result<LockGuard>, Instant)> {
+pub(crate) fn wait_for<K: Kind>(lock: Lock<K>) -> JoinHandle<(Result<LockGuard<K>>, Instant)> {
     tokio::spawn(async move {
         let guard = lock.lock().wait(LIMIT).await;
         (guard, Instant::now())
@@ -183,23 +185,23 @@ pub(crate) fn direct() -> Direct {
     Server::shared().direct()
 }
 
-/// The wake channel of a lock, worked out apart from the crate.
+/// The wake channel of a reentrant lock.
 pub(crate) fn channel(key: &str) -> String {
-    if key.contains('{') {
-        format!("redisson_lock__channel:{key}")
-    } else {
-        format!("redisson_lock__channel:{{{key}}}")
-    }
+    Reentrant::channel(key, "").expect("it has one")
 }
 
-/// Waits until that many clients are subscribed to the lock's channel.
+/// Waits until that many clients are subscribed to the reentrant lock's channel.
 pub(crate) async fn subscribers(direct: &Direct, key: &str, count: i64) {
-    let channel = channel(key);
+    subscribed(direct, &channel(key), count).await;
+}
+
+/// Waits until that many clients are subscribed to the channel.
+pub(crate) async fn subscribed(direct: &Direct, channel: &str, count: i64) {
     let shown: String = channel.chars().take(80).collect();
     eventually_async(
         &format!("{count} subscribers of {shown:?}"),
         secs(5),
-        async || direct.numsub(&channel) == count,
+        async || direct.numsub(channel) == count,
     )
     .await;
 }

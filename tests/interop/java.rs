@@ -1,6 +1,6 @@
 //! Locks in the hands of JVM threads.
 
-use std::time::Instant;
+use std::{marker::PhantomData, time::Instant};
 
 use redlatch_support::{
     Direct, eventually_async,
@@ -9,32 +9,56 @@ use redlatch_support::{
 };
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::common::{LIMIT, secs, subscribers};
+use redlatch::Reentrant;
+
+use crate::{
+    common::{LIMIT, secs, subscribed},
+    kinds::Shared,
+};
 
 /// What a JVM call came to.
 pub(crate) type Answer = Result<Reply, JvmError>;
 
 /// One JVM thread and one lock: what `RLock` is to Java code.
 #[derive(Debug)]
-pub(crate) struct JavaLock<'a> {
+pub(crate) struct JavaLock<'a, K = Reentrant> {
     jvm: &'a Jvm,
     worker: String,
     name: String,
+    kind: PhantomData<K>,
 }
 
 impl<'a> JavaLock<'a> {
-    /// A lock in the hands of a new thread.
+    /// A reentrant lock in the hands of a new thread.
     pub(crate) fn new(jvm: &'a Jvm, name: &str) -> Self {
+        Self::of(jvm, name)
+    }
+}
+
+impl<'a, K: Shared> JavaLock<'a, K> {
+    /// A lock of this kind in the hands of a new thread.
+    pub(crate) fn of(jvm: &'a Jvm, name: &str) -> Self {
         Self {
             jvm,
             worker: unique_name("thread"),
             name: name.to_owned(),
+            kind: PhantomData,
+        }
+    }
+
+    /// A lock of another kind with the same name, in the hands of the same thread.
+    pub(crate) fn other<O: Shared>(&self) -> JavaLock<'a, O> {
+        JavaLock {
+            jvm: self.jvm,
+            worker: self.worker.clone(),
+            name: self.name.clone(),
+            kind: PhantomData,
         }
     }
 
     /// Begins an operation (see `redlatch_support::jvm`) on the lock.
     pub(crate) fn begin(&self, op: &str, more: &[&str]) -> Pending {
-        let mut args = vec!["lock", &self.name];
+        let mut args = vec![K::JAVA, &self.name];
         args.extend(more);
         self.jvm.start_call(&self.worker, op, &args)
     }
@@ -44,7 +68,8 @@ impl<'a> JavaLock<'a> {
         answer(self.begin(op, more)).await
     }
 
-    async fn value(&self, op: &str, more: &[&str]) -> String {
+    /// Runs an operation that must not fail; gives its result.
+    pub(crate) async fn value(&self, op: &str, more: &[&str]) -> String {
         match self.run(op, more).await {
             Ok(reply) => reply.value,
             Err(error) => panic!("{op} {more:?} of {:?} in the JVM: {error}", self.name),
@@ -76,7 +101,7 @@ impl<'a> JavaLock<'a> {
             .unwrap_or_else(|_| panic!("{op} in the JVM gave {value:?}, not a number"))
     }
 
-    /// The owner id on the server.
+    /// The owner id on the server, without what a kind may add to it.
     pub(crate) async fn owner(&self) -> String {
         let thread = self.jvm.start_call(&self.worker, "threadid", &[]);
         let thread = answer(thread).await.expect("a thread has an id").value;
@@ -112,20 +137,26 @@ pub(crate) fn assert_not_owner(answer: &Answer) {
 }
 
 /// Waits for the lock in the JVM. Comes back when the thread has asked twice, before and after subscribing, so that
-/// from then on only a message, or the end of the lock's own time, lets it in.
+/// from then on only a message, or the end of the lock's own time, lets it in. A waiter that looks by itself has asked
+/// a few times by then.
 ///
 /// The count is the server's, so nobody else may use the server meanwhile.
-pub(crate) async fn wait_in_jvm(
+pub(crate) async fn wait_in_jvm<K: Shared>(
     direct: &Direct,
     key: &str,
-    lock: &JavaLock<'_>,
+    lock: &JavaLock<'_, K>,
 ) -> JoinHandle<(Answer, Instant)> {
     let scripts = || direct.command_calls("evalsha");
+    let channel = K::channel(key, &lock.owner().await);
     let before = scripts();
     let waiting = follow(lock.begin("lock", &[]));
-    subscribers(direct, key, 1).await;
-    eventually_async("the JVM has asked twice", secs(5), async || {
-        scripts() >= before + 2
+    let mut due = 4;
+    if let Some(channel) = channel {
+        subscribed(direct, &channel, 1).await;
+        due = 2;
+    }
+    eventually_async("the JVM has asked often enough", secs(5), async || {
+        scripts() >= before + due
     })
     .await;
     waiting

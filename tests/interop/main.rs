@@ -4,18 +4,24 @@
 
 mod common;
 mod contention;
+mod fair;
+mod fenced;
 mod force;
 mod handover;
 mod inspection;
 mod java;
+mod kinds;
+mod kinds_handover;
 mod latch;
 mod late;
 mod lease;
 mod names;
 mod non_owner;
+mod oracle;
 mod permits;
 mod prefix;
 mod protocol;
+mod read_write;
 mod reentry;
 mod renewal;
 mod semaphore;

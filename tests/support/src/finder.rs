@@ -85,6 +85,8 @@ pub struct ServerBinary {
     pub version: String,
     /// Whether this is no real server but a stand-in, which lacks some commands.
     pub stand_in: bool,
+    /// Environment variables it is started with, beside those of this process.
+    pub environment: Vec<(String, String)>,
 }
 
 impl ServerBinary {
@@ -118,6 +120,7 @@ impl ServerBinary {
             flavor,
             version: version.to_owned(),
             stand_in,
+            environment: Vec::new(),
         })
     }
 
@@ -136,6 +139,7 @@ impl ServerBinary {
         if let Some(folder) = &self.library_path {
             command.env("LD_LIBRARY_PATH", folder);
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 }

@@ -84,6 +84,20 @@ impl std::error::Error for Overlap {}
 /// When an interval ends before it begins: somebody set the clock back during the run, and nothing can be said.
 #[track_caller]
 pub fn check(intervals: &[Interval]) -> Result<Summary, Overlap> {
+    check_shared(intervals, |_| false)
+}
+
+/// Like [`check`], where those critical sections may meet each other of which `shares` is true: the readers of a
+/// read/write lock. Nobody may meet any other.
+///
+/// # Panics
+///
+/// As [`check`].
+#[track_caller]
+pub fn check_shared(
+    intervals: &[Interval],
+    shares: impl Fn(&Interval) -> bool,
+) -> Result<Summary, Overlap> {
     let mut sorted: Vec<&Interval> = intervals.iter().collect();
     sorted.sort_by_key(|interval| (interval.granted_micros, interval.released_micros));
 
@@ -91,15 +105,16 @@ pub fn check(intervals: &[Interval]) -> Result<Summary, Overlap> {
         count: sorted.len(),
         ..Summary::default()
     };
-    let mut latest: Option<&Interval> = None;
+    // Of all before, and of those that share with nobody, the one that ended last.
+    let (mut latest, mut latest_alone): (Option<&Interval>, Option<&Interval>) = (None, None);
     let mut granted_before: Option<u64> = None;
     for interval in &sorted {
         assert!(
             interval.granted_micros <= interval.released_micros,
             "{interval} ends before it begins; was the clock set back?"
         );
-        // Nothing before has overlapped, so the interval before is also the one that ended last.
-        if let Some(first) = latest
+        let alone = !shares(interval);
+        if let Some(first) = if alone { latest } else { latest_alone }
             && interval.granted_micros < first.released_micros
         {
             return Err(Overlap {
@@ -116,7 +131,15 @@ pub fn check(intervals: &[Interval]) -> Result<Summary, Overlap> {
             .entry(interval.process.clone())
             .or_default() += 1;
         granted_before = Some(interval.granted_micros);
-        latest = Some(interval);
+        let later = |before: Option<&Interval>| {
+            before.is_none_or(|before| before.released_micros <= interval.released_micros)
+        };
+        if later(latest) {
+            latest = Some(interval);
+        }
+        if alone && later(latest_alone) {
+            latest_alone = Some(interval);
+        }
     }
     if let (Some(first), Some(last)) = (sorted.first(), latest) {
         summary.span = Duration::from_micros(last.released_micros - first.granted_micros);
@@ -180,6 +203,23 @@ mod tests {
             let history = [interval("a", 10, 20), interval("b", from, to)];
             assert!(check(&history).is_err(), "[{from}, {to}] in [10, 20]");
         }
+    }
+
+    #[test]
+    fn readers_may_meet_each_other_and_nobody_else() {
+        let reads = |interval: &Interval| interval.process == "r";
+        let (long, short) = (interval("r", 10, 50), interval("r", 15, 20));
+        let history = [long.clone(), short.clone(), interval("w", 50, 60)];
+        let summary = check_shared(&history, reads).expect("only readers met");
+        assert_eq!(summary.span, Duration::from_micros(50));
+
+        let met =
+            |writer: Interval| check_shared(&[long.clone(), short.clone(), writer], reads).is_err();
+        assert!(met(interval("w", 49, 60)), "behind the shorter one only");
+        assert!(met(interval("w", 12, 13)), "inside");
+        assert!(met(interval("w", 5, 16)), "before both");
+        assert!(!met(interval("w", 5, 10)), "touching");
+        assert!(check(&[long.clone(), short.clone()]).is_err());
     }
 
     #[test]

@@ -68,6 +68,7 @@ impl From<FindError> for StartError {
 pub struct ServerBuilder {
     flavor: Option<Flavor>,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     append_only: bool,
     port: Option<u16>,
 }
@@ -88,6 +89,12 @@ impl ServerBuilder {
     /// More words for the server's command line.
     pub fn args<W: Into<String>>(mut self, words: impl IntoIterator<Item = W>) -> ServerBuilder {
         self.arguments.extend(words.into_iter().map(Into::into));
+        self
+    }
+
+    /// One more environment variable of the server.
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> ServerBuilder {
+        self.environment.push((name.into(), value.into()));
         self
     }
 
@@ -120,7 +127,8 @@ impl ServerBuilder {
             Some(flavor) => flavor,
             None => flavor_wanted()?,
         };
-        let binary = binary(flavor)?;
+        let mut binary = binary(flavor)?;
+        binary.environment.extend(self.environment);
         if binary.stand_in && self.append_only {
             return Err(StartError::new(format!(
                 "{} keeps no data over a restart; install valkey or redis for this test",

@@ -23,6 +23,8 @@
 //! * `unlock K N`, `forceunlock K N` \[bool\]
 //! * `islocked K N`, `isheld K N`, `isheldby K N threadid` \[bool\], `holdcount K N`, `ttl K N`
 //!   \[number\]
+//! * of a fenced lock \[number\]: `locktoken K N`, `gettoken K N`, `trylocktoken K N` (Redisson waits here), `trylocktoken
+//!   K N wait lease` (nothing when it is busy)
 //! * `threadid` \[number\], `interrupt worker` \[did the worker exist\]
 //! * `contend K N counterkey duration threads think` \[cycles\], with one [`Interval`] for each
 //!   critical section

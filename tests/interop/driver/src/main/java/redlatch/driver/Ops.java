@@ -40,6 +40,9 @@ final class Ops {
             entry("isheldby", query((lock, call) -> lock.isHeldByThread(call.number(2)))),
             entry("holdcount", query((lock, call) -> lock.getHoldCount())),
             entry("ttl", query((lock, call) -> lock.remainTimeToLive())),
+            entry("locktoken", query(FencedOps::lockAndGetToken)),
+            entry("trylocktoken", query(FencedOps::tryLockAndGetToken)),
+            entry("gettoken", query(FencedOps::getToken)),
             entry("threadid", (worker, call) -> Thread.currentThread().getId()),
             entry("contend", Contend::run));
 

@@ -1,0 +1,6 @@
+//! Waiters of both sides in one queue.
+
+mod gone;
+mod line;
+mod once;
+mod order;

@@ -1,0 +1,143 @@
+//! First come, first served, whoever comes from where.
+
+use redlatch::{Client, Fair, NonReentrantFair};
+use redlatch_support::{
+    Direct, Flavor, Server,
+    jvm::{Jvm, JvmOptions, jvm_or_skip},
+    unique_name,
+};
+
+use super::line::{Holder, Line, Side};
+use crate::{
+    common::{client, close, direct, quick_jvm, quiet, shared_jvm},
+    kinds::Shared,
+};
+
+const WAITERS: usize = 20;
+
+/// Queues the waiters one after the other, from each side in turn, and serves them.
+async fn served_in_order<'a, K: Shared>(
+    direct: &'a Direct,
+    name: &'a str,
+    first: Side<'a>,
+    sides: &[Side<'a>],
+) {
+    let holder = Holder::<K>::take(first, name).await;
+    let mut line = Line::<K>::new(direct, name);
+    for side in sides.iter().cycle().take(WAITERS) {
+        line.join(*side).await;
+        let ids = line.ids.clone();
+        line.queue.assert_is(&ids);
+    }
+    let (order, mut times) = line.serve(holder).await;
+    times.sort();
+    let violations = order.windows(2).filter(|pair| pair[0] > pair[1]).count();
+    println!(
+        "{}: {WAITERS} waiters, {violations} out of order, median hand-over {:?}, longest {:?}",
+        K::JAVA,
+        times[times.len() / 2],
+        times[times.len() - 1]
+    );
+    assert_eq!(
+        order,
+        (0..WAITERS).collect::<Vec<_>>(),
+        "the order of grants"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_client_and_one_jvm_in_turn() {
+    let Some(driver) = jvm_or_skip("one_client_and_one_jvm_in_turn") else {
+        return;
+    };
+    let _quiet = quiet().await;
+    let (client, direct, name) = (client().await, direct(), unique_name("fifo"));
+    let sides = [Side::Java(shared_jvm(driver)), Side::Rust(&client)];
+    served_in_order::<Fair>(&direct, &name, sides[1], &sides).await;
+    close(client).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_clients_and_two_jvms_in_turn() {
+    let Some(driver) = jvm_or_skip("two_clients_and_two_jvms_in_turn") else {
+        return;
+    };
+    let _quiet = quiet().await;
+    let (one, two) = (client().await, client().await);
+    let (direct, name) = (direct(), unique_name("fifo-of-four"));
+    let sides = [
+        Side::Rust(&one),
+        Side::Java(shared_jvm(driver)),
+        Side::Rust(&two),
+        Side::Java(quick_jvm(driver)),
+    ];
+    served_in_order::<Fair>(&direct, &name, sides[1], &sides).await;
+    close(one).await;
+    close(two).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_of_a_kind_behind_each_other() {
+    let Some(driver) = jvm_or_skip("two_of_a_kind_behind_each_other") else {
+        return;
+    };
+    let _quiet = quiet().await;
+    let (client, direct, name) = (client().await, direct(), unique_name("fifo-nonreentrant"));
+    let (rust, java) = (Side::Rust(&client), Side::Java(shared_jvm(driver)));
+    let sides = [java, java, rust, rust];
+    served_in_order::<NonReentrantFair>(&direct, &name, java, &sides).await;
+    close(client).await;
+}
+
+/// The server's clock is off, so ours, which is the server's, and the JVM's are apart.
+async fn apart(test: &str, offset: &str) {
+    let Some(driver) = jvm_or_skip(test) else {
+        return;
+    };
+    let _quiet = quiet().await;
+    let Some(server) = server_with_clock(test, offset) else {
+        return;
+    };
+    let client = Client::connect(server.url()).await.expect("connects");
+    let jvm = Jvm::start(driver, &JvmOptions::single(server.url()));
+    let (direct, name) = (server.direct(), unique_name("fifo-apart"));
+    let sides = [Side::Java(&jvm), Side::Rust(&client)];
+    served_in_order::<Fair>(&direct, &name, sides[0], &sides).await;
+    close(client).await;
+}
+
+/// A server whose clock is off by that much, or a line that says why there is none.
+fn server_with_clock(test: &str, offset: &str) -> Option<Server> {
+    let library = std::fs::read_dir("/usr/lib")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|folder| folder.path().join("faketime/libfaketime.so.1"))
+        .find(|library| library.is_file());
+    let server = library.ok_or("no libfaketime".to_owned()).and_then(|path| {
+        Server::builder()
+            .flavor(Flavor::Valkey9)
+            .env("LD_PRELOAD", path.display().to_string())
+            .env("FAKETIME", offset)
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .try_start()
+            .map_err(|error| error.to_string())
+    });
+    match server {
+        Ok(server) => Some(server),
+        Err(reason) => {
+            eprintln!("skipped: {test} needs a server whose clock can be set ({reason})");
+            None
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_turn_with_the_servers_clock_ahead() {
+    apart("in_turn_with_the_servers_clock_ahead", "+3s").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_turn_with_the_servers_clock_behind() {
+    apart("in_turn_with_the_servers_clock_behind", "-3s").await;
+}
