@@ -2,6 +2,7 @@
 
 mod basics;
 mod common;
+mod crowds;
 mod fair;
 mod fair_model;
 mod fenced;

@@ -8,7 +8,11 @@ use crate::common::{asleep, close, ms, secs};
 
 pub(super) async fn a_restarted_server_is_noticed<K: Subject>() {
     let server = Server::start();
-    let connect = async || Client::connect(server.url()).await.expect("connects");
+    let connect = async || {
+        let builder = Client::builder().url(server.url()).expect("url");
+        let builder = builder.watchdog_timeout(ms(1_500));
+        builder.connect().await.expect("connects")
+    };
     let (holder, waiter) = (connect().await, connect().await);
     let guard = K::rival(&holder, "restart").lock().await.expect("free");
     let waiting = tokio::spawn({
@@ -30,8 +34,15 @@ pub(super) async fn a_restarted_server_is_noticed<K: Subject>() {
         matches!(cause, LossCause::Vanished | LossCause::TakenOver),
         "{cause:?}"
     );
-    granted.unlock().await.expect("held");
     assert!(guard.unlock().await.expect_err("lost").is_lost());
+    // What was taken after the restart is kept as ever.
+    let renewals = waiter.stats().renewals;
+    redlatch_support::eventually_async("six renewals", secs(10), async || {
+        waiter.stats().renewals >= renewals + 6
+    })
+    .await;
+    assert!(!granted.is_lost());
+    granted.unlock().await.expect("held");
     close(holder).await;
     close(waiter).await;
 }

@@ -45,7 +45,10 @@ pub(super) async fn a_wait_that_is_over_leaves_nothing<K: Subject>() {
     let (holder, waiter, name) = (client().await, client().await, name("over"));
     let guard = K::rival(&holder, &name).lock().await.expect("free");
     let lock = K::of(&waiter, &name);
-    let error = lock.lock().wait(ms(150)).await.expect_err("it is busy");
+    let begun = Instant::now();
+    let error = lock.lock().wait(ms(400)).await.expect_err("it is busy");
+    let took = begun.elapsed();
+    assert!((ms(400)..ms(750)).contains(&took), "{took:?}");
     assert!(error.is_timeout(), "{error}");
     let answer = lock.raw().try_lock_for(ms(50), None).await;
     assert!(answer.expect("answers").is_none());
