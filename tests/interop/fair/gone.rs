@@ -11,7 +11,7 @@ use redlatch_support::{
 
 use super::line::{Holder, Line, Queue, Side};
 use crate::{
-    common::{LIMIT, QUICK, client, close, direct, ms, quick_jvm, quiet, secs, shared_jvm},
+    common::{LIMIT, QUICK, Stage, client, close, direct, ms, quick_jvm, quiet, secs, shared_jvm},
     java::{JavaLock, follow},
     kinds::Shared,
     worker::{Order, Worker},
@@ -82,23 +82,67 @@ async fn in_at_last(line: &mut Line<'_>, released: Instant) -> Duration {
     took
 }
 
-/// A JVM dies as the head of the queue, with a waiter behind it.
+/// A JVM dies with several threads at the head of the queue and a waiter behind them.
 async fn dead_jvm(driver: &DriverJar, holder: Side<'_>, behind: Side<'_>) -> Duration {
     let (direct, name) = (direct(), unique_name("dead-jvm"));
     let doomed = Jvm::start(driver, &JvmOptions::single(Server::shared().url()));
     let holder = Holder::<Fair>::take(holder, &name).await;
-    let java = JavaLock::<Fair>::of(&doomed, &name);
-    let id = java.owner().await;
-    let _pending = java.begin("lock", &[]);
     let mut line = Line::<Fair>::new(&direct, &name);
-    line.queue.becomes(std::slice::from_ref(&id)).await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let java = JavaLock::<Fair>::of(&doomed, &name);
+        ids.push(java.owner().await);
+        let _pending = java.begin("lock", &[]);
+        line.queue.becomes(&ids).await;
+    }
     doomed.kill();
-    silent(&direct, &name, &id).await;
+    for id in &ids {
+        silent(&direct, &name, id).await;
+    }
     line.join(behind).await;
 
     let released = Instant::now();
     holder.unlock().await;
     in_at_last(&mut line, released).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rust_gets_past_an_interrupted_jvm_thread() {
+    let Some(driver) = jvm_or_skip("rust_gets_past_an_interrupted_jvm_thread") else {
+        return;
+    };
+    let _quiet = quiet().await;
+    let stage = Stage::shared(driver).await;
+    let (client, direct, name) = (
+        stage.client().await,
+        stage.server.direct(),
+        unique_name("interrupted"),
+    );
+    let holder = Holder::<Fair>::take(Side::Java(&stage.jvm), &name).await;
+    let java = JavaLock::<Fair>::of(&stage.jvm, &name);
+    let id = java.owner().await;
+    let asked = direct.command_calls("evalsha");
+    let waiting = follow(java.begin("lockint", &[]));
+    // Interrupted before it has asked again, it would stay subscribed for ever and look alive.
+    eventually_async("the JVM has asked twice", secs(5), async || {
+        direct.command_calls("evalsha") >= asked + 2
+    })
+    .await;
+    java.interrupt().await;
+    let (answer, _) = waiting.await.expect("joins");
+    answer.expect_err("interrupted");
+    silent(&direct, &name, &id).await;
+
+    // Redisson leaves its place behind.
+    let mut line = Line::<Fair>::new(&direct, &name);
+    assert_eq!(line.queue.members(), [id]);
+    line.join(Side::Rust(&client)).await;
+    let released = Instant::now();
+    holder.unlock().await;
+    let took = in_at_last(&mut line, released).await;
+    println!("past an interrupted JVM thread: {took:?}");
+    assert!(took < PUT_OUT, "{took:?}");
+    close(client).await;
 }
 
 /// Waits until the server knows that nobody hears this owner's channel any more.
