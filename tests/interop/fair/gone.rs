@@ -109,6 +109,43 @@ async fn dead_jvm(driver: &DriverJar, holder: Side<'_>, behind: Side<'_>) -> Dur
     in_at_last(&mut line, released).await
 }
 
+/// The dead of one client that stand together go at once; those that stand apart should not cost a turn each.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "known: each of the dead costs a turn of five seconds when it comes to the head alone"]
+async fn the_dead_of_one_jvm_cost_one_turn() {
+    let Some(driver) = jvm_or_skip("the_dead_of_one_jvm_cost_one_turn") else {
+        return;
+    };
+    let _quiet = quiet().await;
+    let (client, direct, name) = (client().await, direct(), unique_name("dead-apart"));
+    let doomed = Jvm::start(driver, &JvmOptions::single(Server::shared().url()));
+    let (rust, java) = (Side::Rust(&client), Side::Java(&doomed));
+    let mut holder = Holder::<Fair>::take(rust, &name).await;
+    let mut line = Line::<Fair>::new(&direct, &name);
+    for side in [java, rust, java, rust, java, rust] {
+        line.join(side).await;
+    }
+    doomed.kill();
+    for id in line.ids.iter().step_by(2) {
+        silent(&direct, &name, id).await;
+    }
+    let begun = Instant::now();
+    for due in [1, 3, 5] {
+        holder.unlock().await;
+        let (number, next, _) = line.granted(LIMIT).await;
+        println!(
+            "waiter {number} in {:?} after the first unlock",
+            begun.elapsed()
+        );
+        assert_eq!(number, due, "in order");
+        holder = next;
+    }
+    holder.unlock().await;
+    let took = begun.elapsed();
+    close(client).await;
+    assert!(took < PUT_OUT, "{took:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rust_gets_past_an_interrupted_jvm_thread() {
     let Some(driver) = jvm_or_skip("rust_gets_past_an_interrupted_jvm_thread") else {
