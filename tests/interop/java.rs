@@ -63,6 +63,14 @@ impl<'a, K: Shared> JavaLock<'a, K> {
         self.jvm.start_call(&self.worker, op, &args)
     }
 
+    /// Interrupts the thread in the middle of what it does.
+    pub(crate) async fn interrupt(&self) {
+        let interrupt = self
+            .jvm
+            .start_call(&self.worker, "interrupt", &[&self.worker]);
+        answer(interrupt).await.expect("answers");
+    }
+
     /// Runs an operation without holding up the runtime.
     pub(crate) async fn run(&self, op: &str, more: &[&str]) -> Answer {
         answer(self.begin(op, more)).await

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use redlatch::{Fair, Fenced, NonReentrant, NonReentrantFair, Read, Spin, Write};
+use redlatch::{Fair, Fenced, NonReentrant, NonReentrantFair, Read, Reentrant, Spin, Write};
 use redlatch_support::{jvm::jvm_or_skip, unique_name};
 
 use crate::{
@@ -64,4 +64,6 @@ both_ways! {
     a_writer_follows_a_writer: Write => Write;
     a_reader_follows_a_writer: Write => Read;
     a_writer_follows_a_reader: Read => Write;
+    a_plain_lock_follows_a_fenced_one: Fenced => Reentrant;
+    a_fenced_lock_follows_a_non_reentrant_one: NonReentrant => Fenced;
 }

@@ -1,34 +1,43 @@
 //! First come, first served, whoever comes from where.
 
+use std::{
+    io::Write as _,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
 use redlatch::{Client, Fair, NonReentrantFair};
 use redlatch_support::{
     Direct, Flavor, Server,
-    jvm::{Jvm, JvmOptions, jvm_or_skip},
+    jvm::{DriverJar, Jvm, JvmOptions, jvm_or_skip},
     unique_name,
 };
 
 use super::line::{Holder, Line, Side};
 use crate::{
-    common::{client, close, direct, quick_jvm, quiet, shared_jvm},
+    common::{client, close, direct, ms, quick_jvm, quiet, secs, shared_jvm},
+    java::JavaLock,
     kinds::Shared,
 };
 
 const WAITERS: usize = 20;
+/// Longer than a place of ours lasts that is not kept up.
+const STAND: Duration = secs(10);
 
-/// Queues the waiters one after the other, from each side in turn, and serves them.
+/// Queues the waiters one after the other, from each side in turn, lets them stand, and serves them.
 async fn served_in_order<'a, K: Shared>(
     direct: &'a Direct,
     name: &'a str,
     first: Side<'a>,
     sides: &[Side<'a>],
+    stand: impl AsyncFnOnce(&Line<'a, K>),
 ) {
     let holder = Holder::<K>::take(first, name).await;
     let mut line = Line::<K>::new(direct, name);
     for side in sides.iter().cycle().take(WAITERS) {
         line.join(*side).await;
-        let ids = line.ids.clone();
-        line.queue.assert_is(&ids);
+        line.queue.assert_is(&line.ids);
     }
+    stand(&line).await;
     let (order, mut times) = line.serve(holder).await;
     times.sort();
     let violations = order.windows(2).filter(|pair| pair[0] > pair[1]).count();
@@ -53,7 +62,7 @@ async fn one_client_and_one_jvm_in_turn() {
     let _quiet = quiet().await;
     let (client, direct, name) = (client().await, direct(), unique_name("fifo"));
     let sides = [Side::Java(shared_jvm(driver)), Side::Rust(&client)];
-    served_in_order::<Fair>(&direct, &name, sides[1], &sides).await;
+    served_in_order::<Fair>(&direct, &name, sides[1], &sides, async |_| {}).await;
     close(client).await;
 }
 
@@ -71,7 +80,7 @@ async fn two_clients_and_two_jvms_in_turn() {
         Side::Rust(&two),
         Side::Java(quick_jvm(driver)),
     ];
-    served_in_order::<Fair>(&direct, &name, sides[1], &sides).await;
+    served_in_order::<Fair>(&direct, &name, sides[1], &sides, async |_| {}).await;
     close(one).await;
     close(two).await;
 }
@@ -85,24 +94,35 @@ async fn two_of_a_kind_behind_each_other() {
     let (client, direct, name) = (client().await, direct(), unique_name("fifo-nonreentrant"));
     let (rust, java) = (Side::Rust(&client), Side::Java(shared_jvm(driver)));
     let sides = [java, java, rust, rust];
-    served_in_order::<NonReentrantFair>(&direct, &name, java, &sides).await;
+    served_in_order::<NonReentrantFair>(&direct, &name, java, &sides, async |_| {}).await;
     close(client).await;
 }
 
 /// The server's clock is off, so ours, which is the server's, and the JVM's are apart.
-async fn apart(test: &str, offset: &str) {
-    let Some(driver) = jvm_or_skip(test) else {
-        return;
-    };
-    let _quiet = quiet().await;
-    let Some(server) = server_with_clock(test, offset) else {
-        return;
-    };
+async fn apart(driver: &DriverJar, server: &Server) {
     let client = Client::connect(server.url()).await.expect("connects");
     let jvm = Jvm::start(driver, &JvmOptions::single(server.url()));
     let (direct, name) = (server.direct(), unique_name("fifo-apart"));
-    let sides = [Side::Java(&jvm), Side::Rust(&client)];
-    served_in_order::<Fair>(&direct, &name, sides[0], &sides).await;
+    let here = SystemTime::now().duration_since(UNIX_EPOCH);
+    let here = here.expect("a clock after 1970").as_secs();
+    let there = direct.cmd(&["TIME"]).accepted().items()[0].int();
+    let off = there.unsigned_abs().abs_diff(here);
+    assert!((2..=4).contains(&off), "the clocks are {off} s apart");
+    // One of ours is the head, whose place depends on its clock alone.
+    let sides = [Side::Rust(&client), Side::Java(&jvm)];
+    let java = JavaLock::<Fair>::of(&jvm, &name);
+    let lock = client.fair_lock(name.as_str());
+    // Each attempt of the JVM puts out those whose time is over by its clock.
+    let stand = async |line: &Line<'_>| {
+        let end = Instant::now() + STAND;
+        while Instant::now() < end {
+            assert!(!java.try_lock().await, "held");
+            assert!(lock.try_lock().await.expect("answers").is_none(), "held");
+            line.queue.assert_is(&line.ids);
+            tokio::time::sleep(ms(100)).await;
+        }
+    };
+    served_in_order::<Fair>(&direct, &name, sides[1], &sides, stand).await;
     close(client).await;
 }
 
@@ -126,18 +146,53 @@ fn server_with_clock(test: &str, offset: &str) -> Option<Server> {
     match server {
         Ok(server) => Some(server),
         Err(reason) => {
-            eprintln!("skipped: {test} needs a server whose clock can be set ({reason})");
+            // Past the harness, which keeps what a passing test says to itself.
+            let line = format!("skipped: {test} needs a server whose clock can be set ({reason})");
+            let _ = writeln!(std::io::stderr(), "{line}");
             None
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_turn_with_the_servers_clock_ahead() {
-    apart("in_turn_with_the_servers_clock_ahead", "+3s").await;
+async fn in_turn_with_the_servers_clock_ahead_or_behind() {
+    let test = "in_turn_with_the_servers_clock_ahead_or_behind";
+    let Some(driver) = jvm_or_skip(test) else {
+        return;
+    };
+    let _quiet = quiet().await;
+    let [Some(ahead), Some(behind)] = ["+3s", "-3s"].map(|by| server_with_clock(test, by)) else {
+        return;
+    };
+    tokio::join!(apart(driver, &ahead), apart(driver, &behind));
 }
 
+/// What a JVM's waiter adds to the deadlines behind it goes when it gets in, and so should what one of ours adds: else a
+/// JVM that dies behind many of ours blocks other JVMs for five minutes for each of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_turn_with_the_servers_clock_behind() {
-    apart("in_turn_with_the_servers_clock_behind", "-3s").await;
+#[ignore = "known: each grant of ours leaves about 292 s in the deadlines behind it"]
+async fn our_grants_leave_no_time_behind_them() {
+    let Some(driver) = jvm_or_skip("our_grants_leave_no_time_behind_them") else {
+        return;
+    };
+    let _quiet = quiet().await;
+    let (client, direct, name) = (client().await, direct(), unique_name("drift"));
+    let (rust, java) = (Side::Rust(&client), Side::Java(shared_jvm(driver)));
+    let mut holder = Holder::<Fair>::take(rust, &name).await;
+    let mut line = Line::<Fair>::new(&direct, &name);
+    for side in [rust, rust, rust, rust, java] {
+        line.join(side).await;
+    }
+    for served in 1..line.ids.len() {
+        holder.unlock().await;
+        holder = line.granted(secs(5)).await.1;
+        let left = &line.ids[served..];
+        let last = line.queue.deadlines(left).pop().expect("somebody is left");
+        println!("{served} served: the JVM's deadline is {last} ms away");
+    }
+    let head = line.queue.deadlines(&line.ids[4..])[0];
+    holder.unlock().await;
+    line.granted(secs(5)).await.1.unlock().await;
+    close(client).await;
+    assert!(head < 30_000 + 308_000, "{head} ms");
 }
