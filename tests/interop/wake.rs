@@ -30,7 +30,7 @@ async fn a_jvm_unlock_wakes_a_rust_waiter() {
     let _quiet = quiet().await;
     let stage = Stage::shared(driver).await;
     let (client, direct) = (stage.client().await, stage.server.direct());
-    let place = Place::new(&stage.jvm, &client, &direct, "wake-rust");
+    let place = Place::new(&stage.jvm, &client, &direct, "plain-woken-rust");
     let mut times = Vec::new();
     for _ in 0..ROUNDS {
         times.push(place.jvm_to_rust().await);
@@ -47,7 +47,7 @@ async fn a_rust_unlock_wakes_a_jvm_waiter() {
     let _quiet = quiet().await;
     let stage = Stage::shared(driver).await;
     let (client, direct) = (stage.client().await, stage.server.direct());
-    let place = Place::new(&stage.jvm, &client, &direct, "wake-jvm");
+    let place = Place::new(&stage.jvm, &client, &direct, "plain-woken-jvm");
     let mut times = Vec::new();
     for _ in 0..ROUNDS {
         times.push(place.rust_to_jvm().await);
