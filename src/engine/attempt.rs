@@ -40,6 +40,9 @@ pub(crate) enum Standing {
     Failing(Fault),
 }
 
+/// How often an owner may enter one lock: a program that enters more often has forgotten to leave.
+const MOST_HOLDS: usize = 4_096;
+
 /// Shorter silences are no news.
 const SILENCE: Duration = Duration::from_millis(100);
 
@@ -241,8 +244,13 @@ async fn try_once(
     let call = &wish.call;
     let sent = Instant::now();
     engine.expire(&slot, sent);
-    if slot.live(sent) > 0 {
+    let live = slot.live(sent);
+    if live > 0 {
         call.check_reentry().map_err(Failure::Final)?;
+    }
+    if live >= MOST_HOLDS {
+        let reason = format!("an owner enters a lock {MOST_HOLDS} times at most");
+        return Err(Failure::Final(Error::invalid("holds", reason)));
     }
     let begun = slot.begin(wish.lease, engine.next_number(), settings.watchdog_timeout);
     let ask = Ask {

@@ -28,11 +28,14 @@ use std::{
 
 use tokio::time::Instant;
 
+use self::tenure::{Entry, Tenure};
 use super::{
     hold::{Hold, Lease, later, margin},
     protocol::{Call, Rest},
 };
 use crate::error::LossCause;
+
+mod tenure;
 
 /// All that one owner has on one name.
 #[derive(Debug)]
@@ -51,32 +54,6 @@ pub(crate) struct Slot {
     /// Whether the owner may have a place in the server's queue.
     pub(crate) placed: AtomicBool,
     tenure: Mutex<Tenure>,
-}
-
-#[derive(Debug)]
-struct Tenure {
-    generation: u64,
-    holds: Vec<Entry>,
-    pending: Option<Lease>,
-    /// The count on the server, as far as known.
-    wire: u32,
-    /// The highest count the server may have been told since it had none.
-    most: u32,
-    /// A script's outcome is unknown, so `wire` may be wrong.
-    uncertain: bool,
-    /// When the server's copy is gone for sure, whatever else happens.
-    gone_by: Instant,
-    /// When the last confirmed time to live was asked for.
-    confirmed: Instant,
-    /// The last generation that turned out to be gone when it was to be released.
-    found_gone: Option<(u64, LossCause)>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    hold: Arc<Hold>,
-    /// Without a guard: taken by the Java-style verbs, or forgotten.
-    loose: bool,
 }
 
 /// An acquire that is about to be sent.
@@ -100,7 +77,6 @@ pub(crate) type Loss = (Arc<Hold>, LossCause);
 
 impl Slot {
     pub(super) fn new(call: Call, generation: u64) -> Self {
-        let now = Instant::now();
         Self {
             call,
             gate: Arc::default(),
@@ -109,17 +85,7 @@ impl Slot {
             users: AtomicUsize::new(0),
             queued: AtomicUsize::new(0),
             placed: AtomicBool::new(false),
-            tenure: Mutex::new(Tenure {
-                generation,
-                holds: Vec::new(),
-                pending: None,
-                wire: 0,
-                most: 0,
-                uncertain: false,
-                gone_by: now,
-                confirmed: now,
-                found_gone: None,
-            }),
+            tenure: Mutex::new(Tenure::new(generation)),
         }
     }
 
@@ -474,45 +440,6 @@ impl Slot {
 
     pub(crate) fn generation(&self) -> u64 {
         self.tenure().generation
-    }
-}
-
-impl Tenure {
-    /// Holds in the books.
-    fn count(&self) -> u32 {
-        u32::try_from(self.holds.len()).unwrap_or(u32::MAX)
-    }
-
-    fn settled(&mut self, holds: u32) {
-        self.wire = holds;
-        self.uncertain = false;
-        self.most = holds;
-    }
-
-    fn lose_all(&mut self, cause: LossCause) -> Vec<Loss> {
-        std::mem::take(&mut self.holds)
-            .into_iter()
-            .filter(|entry| entry.hold.mark_lost(cause))
-            .map(|entry| (entry.hold, cause))
-            .collect()
-    }
-
-    /// The time to live that satisfies every hold, the pending one included.
-    fn ttl_ms(&self, now: Instant, watchdog: Duration) -> u64 {
-        let remaining = |entry: &Entry| match entry.hold.lease {
-            Lease::Watched => watchdog,
-            Lease::Fixed(lease) => {
-                (entry.hold.valid_until() + margin(lease)).saturating_duration_since(now)
-            }
-        };
-        let longest = self
-            .holds
-            .iter()
-            .map(remaining)
-            .chain(self.pending.map(|lease| lease.length(watchdog)))
-            .max()
-            .unwrap_or_default();
-        u64::try_from(longest.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
     }
 }
 

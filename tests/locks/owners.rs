@@ -199,3 +199,24 @@ async fn a_lock_is_seen_from_outside() {
     close(holder).await;
     close(onlooker).await;
 }
+
+#[tokio::test]
+async fn an_owner_does_not_enter_for_ever() {
+    let (client, name) = (client().await, name("endless"));
+    let lock = client.rlock(name.as_str()).with_owner(Owner::fresh());
+    for _ in 0..4_096 {
+        lock.lock().await.expect("re-enters");
+    }
+    let refused = lock.lock().await.expect_err("too often");
+    assert!(
+        matches!(
+            refused,
+            redlatch::Error::InvalidArgument { field: "holds", .. }
+        ),
+        "{refused}"
+    );
+    assert_eq!(lock.hold_count().await.expect("answers"), 4_096);
+    let report = client.close(secs(5)).await;
+    assert_eq!(report.released, 1);
+    assert!(!direct().exists(&name));
+}
