@@ -130,12 +130,26 @@ impl World {
         if at > 0 {
             deadline = deadline.max(self.queue[at - 1].deadline + PLACE);
         }
+        let last = self.queue[at].deadline;
         self.queue[at].deadline = deadline;
+        if last > deadline + PLACE {
+            for behind in at + 1..self.queue.len() {
+                let least = self.now + behind as i64 * WAIT + PLACE;
+                let theirs = &mut self.queue[behind].deadline;
+                if *theirs > least {
+                    *theirs = (*theirs - last + deadline).max(least);
+                }
+            }
+        }
     }
 
     fn close_up(&mut self, from: usize, least: i64) {
         for waiter in &mut self.queue[from..] {
-            waiter.deadline = (waiter.deadline - PLACE).max(least);
+            if waiter.deadline - PLACE >= least {
+                waiter.deadline -= PLACE;
+            } else if waiter.deadline < least && waiter.alive {
+                waiter.deadline = least;
+            }
         }
     }
 
@@ -146,7 +160,6 @@ impl World {
             if Some(head.id) == me {
                 return;
             }
-            // Every waiter is a client of its own here, so no client's death speaks for another waiter.
             let silent = !head.alive;
             let over = silent && head.deadline <= self.now;
             if !over && (promoted || head.deadline + GRACE > self.now) {
@@ -165,6 +178,12 @@ impl World {
             }
             promoted = true;
             self.put_out(0);
+            // All that are dead on one side may be of one client; that is told by nobody listening for them.
+            for other in &mut self.queue {
+                if !other.alive && other.side == head.side {
+                    other.deadline = other.deadline.min(self.now + TURN);
+                }
+            }
         }
     }
 

@@ -7,7 +7,14 @@ local function now()
   local time = redis.call('time')
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
--- Gives an owner its place, or keeps it: behind all, or in front where it was put out of its turn.
+local function deadline_of(deadlines, owner)
+  return tonumber(redis.call('zscore', deadlines, owner) or nil)
+end
+local function set_deadline(deadlines, owner, deadline)
+  return redis.pcall('zadd', deadlines, string.format('%.0f', deadline), owner)
+end
+-- Gives an owner its place, or keeps it: behind all, or in front where it was put out of its turn. One that has moved up
+-- takes those behind along, as far as all before them may need no time any more.
 local function keep_place(queue, deadlines, owner, at, placed)
   local place = redis.call('lpos', queue, owner)
   if not place and placed == 'kept' then
@@ -17,24 +24,48 @@ local function keep_place(queue, deadlines, owner, at, placed)
     place = redis.call(placed == '1' and 'lpush' or 'rpush', queue, owner) - 1
     place = placed == '1' and 0 or place
   end
-  local deadline = at + place * WAIT + PLACE
+  local deadline, last = at + place * WAIT + PLACE, deadline_of(deadlines, owner)
   if place > 0 then
-    local before = redis.call('zscore', deadlines, redis.call('lindex', queue, place - 1))
+    local before = deadline_of(deadlines, redis.call('lindex', queue, place - 1))
     deadline = math.max(deadline, before and before + PLACE or 0)
   end
   redis.call('zadd', deadlines, string.format('%.0f', deadline), owner)
+  if last and last > deadline + PLACE then
+    for behind, other in ipairs(redis.call('lrange', queue, place + 1, -1)) do
+      local theirs = deadline_of(deadlines, other)
+      local least = at + (place + behind) * WAIT + PLACE
+      if theirs and theirs > least then
+        set_deadline(deadlines, other, math.max(theirs - last + deadline, least))
+      end
+    end
+  end
   return true
 end
--- Takes back what a place of ours added to the deadlines behind it, but leaves everybody at least until `least`.
-local function close_up(queue, deadlines, from, least)
+-- Nobody hears what is said to an owner: it is dead, or away.
+local function is_deaf(base, publish, owner)
+  return redis.pcall(publish, base .. ':' .. owner, '0') == 0
+end
+-- Takes back what a place of ours added to the deadlines behind it, but leaves who listens at least until `least`.
+local function close_up(queue, deadlines, base, publish, from, least)
   for _, owner in ipairs(redis.call('lrange', queue, from, -1)) do
-    local deadline = tonumber(redis.call('zscore', deadlines, owner) or nil)
-    if deadline then
-      redis.call('zadd', deadlines, string.format('%.0f', math.max(deadline - PLACE, least)), owner)
+    local deadline = deadline_of(deadlines, owner)
+    if deadline and deadline - PLACE >= least then
+      set_deadline(deadlines, owner, deadline - PLACE)
+    elseif deadline and deadline < least and not is_deaf(base, publish, owner) then
+      set_deadline(deadlines, owner, least)
     end
   end
 end
--- The lock is free: says whose turn it is and calls it, putting out those who are gone. A whole client goes at once.
+-- A client is gone: others of it that do not listen either have their turn now, wherever they stand.
+local function hurry(queue, deadlines, base, publish, at, client)
+  for _, owner in ipairs(redis.call('lrange', queue, 0, -1)) do
+    local deadline = deadline_of(deadlines, owner)
+    if deadline and deadline > at + TURN and string.match(owner, '^(.*):') == client and is_deaf(base, publish, owner) then
+      set_deadline(deadlines, owner, at + TURN)
+    end
+  end
+end
+-- The lock is free: says whose turn it is and calls it, putting out those who are gone.
 local function turn(queue, deadlines, base, publish, at, me)
   local gone, promoted = false, false
   while true do
@@ -42,18 +73,24 @@ local function turn(queue, deadlines, base, publish, at, me)
     if not head or head == me then
       return head
     end
-    local deadline = tonumber(redis.call('zscore', deadlines, head) or nil)
+    local deadline = deadline_of(deadlines, head)
     local heard = deadline and redis.pcall(publish, base .. ':' .. head, '0')
-    local client = string.match(head, '^(.*):')
-    local silent = heard == 0
+    local silent, client = heard == 0, string.match(head, '^(.*):')
     if deadline and not (silent and (deadline <= at or client == gone)) and (promoted or deadline + GRACE > at) then
       local least = promoted and at + TURN or deadline
       local most = silent and at + TURN or math.max(deadline, least)
-      redis.pcall('zadd', deadlines, string.format('%.0f', math.min(math.max(deadline, least), most)), head)
+      local due = math.min(math.max(deadline, least), most)
+      if due ~= deadline then
+        set_deadline(deadlines, head, due)
+      end
       return head, type(heard) == 'table'
     end
-    gone, promoted = silent and client or gone, true
+    promoted = true
     redis.call('zrem', deadlines, head)
     redis.call('lpop', queue)
+    if silent and client ~= gone then
+      gone = client
+      hurry(queue, deadlines, base, publish, at, client)
+    end
   end
 end
