@@ -17,13 +17,27 @@
 //! # }
 //! ```
 //!
+//! # Which lock
+//!
+//! | for | take |
+//! |---|---|
+//! | one at a time | [`Client::lock`] |
+//! | in the order in which they came, over all processes | [`Client::fair_lock`] |
+//! | many readers or one writer | [`Client::read_write_lock`] |
+//! | work that must be right even if its holder is stopped for too long | [`Client::fenced_lock`], with [`fencing`] |
+//! | very short holds on very many names | [`Client::spin_lock`] |
+//! | an owner that must not enter twice | [`Client::non_reentrant_lock`], [`Client::non_reentrant_fair_lock`] |
+//! | several locks at once, of any kind and client | [`MultiLock::new`] |
+//! | a lock that outlives the loss of a server | [`MultiLock::majority`] |
+//! | many values of one group at once | [`Client::group_lock`] |
+//! | a number of holders at a time | [`Client::semaphore`], [`Client::expirable_semaphore`] |
+//! | waiting until others are done | [`Client::count_down_latch`] |
+//!
 //! # Which surface
 //!
 //! [`Client::lock`] gives a [`Lock`], whose [`LockGuard`] holds the lock: for everything new. [`Client::rlock`] gives a
 //! [`RawLock`] with Redisson's own verbs, where the current task holds the lock: for ports, and for holds that no
 //! scope of the program matches.
-//!
-//! [`Client::semaphore`], [`Client::expirable_semaphore`] and [`Client::count_down_latch`] synchronize without an owner.
 //!
 //! # What it promises
 //!

@@ -3,8 +3,11 @@
 use std::{error::Error as StdError, fmt::Debug};
 
 use redlatch::{
-    Acquire, Client, ClientBuilder, CloseReport, Error, Event, Events, HoldState, Inspection, Lock,
-    LockGuard, LossCause, Owner, RawLock, Refusal, Stats,
+    Acquire, AcquireMulti, AnyLock, BackOff, Client, ClientBuilder, CloseReport, CountDownLatch,
+    Error, Event, Events, ExpirablePermit, ExpirableSemaphore, Fair, Fenced, FencingToken, Group,
+    GroupValue, HoldState, Inspection, Lock, LockGuard, LossCause, MultiGuard, MultiLock, Owner,
+    RawLock, RawMultiLock, Read, ReadWriteLock, Refusal, Semaphore, SemaphorePermit, Stats,
+    fencing::{Checker, FencedCell, StaleToken},
 };
 
 fn is_send_sync_static<T: Send + Sync + 'static>() {}
@@ -26,7 +29,26 @@ fn types_go_between_threads() {
     is_send_sync_static::<Inspection>();
     is_send_sync_static::<CloseReport>();
     is_send_sync_static::<(HoldState, LossCause, Owner, Refusal, Stats)>();
-    is_unpin::<LockGuard>();
+    is_send_sync_static::<(Lock<Fair>, LockGuard<Fenced>, RawLock<Group>, ReadWriteLock)>();
+    is_send_sync_static::<(MultiLock, MultiGuard, RawMultiLock, AcquireMulti, AnyLock)>();
+    is_send_sync_static::<(BackOff, FencingToken, GroupValue, Checker, FencedCell)>();
+    is_send_sync_static::<(
+        Semaphore,
+        SemaphorePermit,
+        ExpirableSemaphore,
+        ExpirablePermit,
+    )>();
+    is_send_sync_static::<(CountDownLatch, StaleToken)>();
+    is_clone::<(MultiLock, AnyLock, ReadWriteLock, GroupValue, FencedCell)>();
+    is_debug::<(
+        MultiLock,
+        MultiGuard,
+        AnyLock,
+        ReadWriteLock,
+        GroupValue,
+        FencedCell,
+    )>();
+    is_unpin::<(LockGuard, MultiGuard)>();
     is_unpin::<Events>();
     is_clone::<(Client, Lock, RawLock, Error, Event)>();
     is_debug::<(Client, Lock, RawLock, LockGuard, Events)>();
@@ -50,13 +72,26 @@ fn futures_are_send() {
         is_send(&guard.run(async {}));
         is_send(&guard.unlock());
     }
-    let _ = (of, guard);
+    fn multi(lock: &MultiLock, guard: MultiGuard) {
+        is_send(&lock.lock().into_future());
+        is_send(&lock.try_lock());
+        is_send(&lock.raw().unlock());
+        is_send(&guard.lost());
+        is_send(&guard.run(async {}));
+        is_send(&guard.unlock());
+    }
+    fn read_write(lock: &ReadWriteLock, read: &Lock<Read>) {
+        is_send(&lock.write().into_future());
+        is_send(&read.try_lock());
+    }
+    let _ = (of, guard, multi, read_write);
 }
 
 #[tokio::test]
 async fn errors_are_errors_with_their_cause() {
     fn is_error<T: StdError + Send + Sync + 'static>() {}
     is_error::<Error>();
+    is_error::<StaleToken>();
     let error = Client::connect("gopher://x").await.expect_err("not redis");
     assert!(matches!(error, Error::InvalidArgument { field: "url", .. }));
     let text = error.to_string();
