@@ -8,7 +8,7 @@ use crate::engine::transport::Reply;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Inspection {
-    /// Who holds it; empty when it is free.
+    /// Who holds it; empty when it is free. Of a group, one entry for each value held.
     pub holders: Vec<Holder>,
     /// How long it lasts if nobody renews it; `None` when it is free or has no time to live at all.
     pub ttl: Option<Duration>,
@@ -56,7 +56,7 @@ impl Inspection {
                     return None;
                 };
                 Some(Holder {
-                    id: String::from_utf8_lossy(id).into_owned(),
+                    id: owner(&String::from_utf8_lossy(id))?.to_owned(),
                     holds: u64::try_from(holds.as_int()?).ok()?,
                 })
             })
@@ -85,6 +85,17 @@ impl Inspection {
             queue,
             waiting_here,
         })
+    }
+}
+
+/// The owner that a counting field is about: the field itself, or in a group the middle of `value:owner:lock_count`.
+fn owner(field: &str) -> Option<&str> {
+    if field.ends_with(":expire_time") {
+        return None;
+    }
+    match field.strip_suffix(":lock_count") {
+        Some(counted) => counted.split_once(':').map(|(_, owner)| owner),
+        None => Some(field),
     }
 }
 
@@ -124,5 +135,25 @@ mod tests {
         assert!(Inspection::decode(&Reply::Array(vec![]), &waiters, &queue, 0).is_none());
         assert!(Inspection::decode(&free, &Reply::Int(1), &queue, 0).is_none());
         assert!(Inspection::decode(&free, &waiters, &Reply::Int(1), 0).is_none());
+    }
+
+    #[test]
+    fn the_holders_of_a_group_are_found_in_its_fields() {
+        let value = "1gKBFfuWlWbVFCZ0MXudYA";
+        let field = |suffix: &str| Reply::Text(format!("{value}:u:7:{suffix}").into());
+        let fields = Reply::Array(vec![
+            Reply::Int(900),
+            text(value),
+            text("u:7"),
+            field("expire_time"),
+            text("1795409554301"),
+            field("lock_count"),
+            text("2"),
+        ]);
+        let waiters = Reply::Array(vec![text("channel"), Reply::Int(0)]);
+        let seen = Inspection::decode(&fields, &waiters, &Reply::Array(vec![]), 0);
+        let holders = seen.expect("well formed").holders;
+        assert_eq!(holders.len(), 1);
+        assert_eq!((holders[0].id.as_str(), holders[0].holds), ("u:7", 2));
     }
 }
