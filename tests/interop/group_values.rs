@@ -83,7 +83,8 @@ impl Place<'_> {
         let ours = fields();
         guard.unlock().await.expect("held");
         let shown: String = part.chars().take(40).collect();
-        (ours != theirs).then(|| format!("{shown} ({} bytes): {ours:?}, not {theirs:?}", part.len()))
+        (ours != theirs)
+            .then(|| format!("{shown} ({} bytes): {ours:?}, not {theirs:?}", part.len()))
     }
 
     async fn compare_all(&self, values: impl IntoIterator<Item = (String, GroupValue)>) {
@@ -116,7 +117,20 @@ async fn values_are_the_jvms_fields() {
     let texts = texts
         .iter()
         .map(|text| (format!("s:{text}"), GroupValue::from(text)));
-    let ints = [0, 1, -1, 63, 64, -64, -65, 8_191, 8_192, 1 << 20, i32::MIN, i32::MAX];
+    let ints = [
+        0,
+        1,
+        -1,
+        63,
+        64,
+        -64,
+        -65,
+        8_191,
+        8_192,
+        1 << 20,
+        i32::MIN,
+        i32::MAX,
+    ];
     let ints = ints.map(|number| (format!("i:{number}"), GroupValue::from(number)));
     let powers = (0..63).flat_map(|bit| [1_i64 << bit, -(1_i64 << bit), (1_i64 << bit) - 1]);
     let longs = [0, -1, i64::MIN, i64::MAX, i64::MIN + 1].into_iter();
@@ -177,9 +191,7 @@ async fn a_set_of_every_type_is_one_lock() {
         client.group_lock(group.as_str(), values)
     };
     java.run("lock", &[]).await.expect("free");
-    let fields = |values: BTreeMap<String, Held>| {
-        values.into_keys().collect::<Vec<_>>()
-    };
+    let fields = |values: BTreeMap<String, Held>| values.into_keys().collect::<Vec<_>>();
     let theirs = fields(values(&direct, &group));
     assert_eq!(theirs.len(), 4);
     assert!(ours().try_lock().await.expect("answers").is_none());

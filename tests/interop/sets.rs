@@ -58,12 +58,16 @@ pub(crate) fn theirs<'a>(jvm: &'a Jvm, group: &str, texts: &[&str]) -> Java<'a> 
 
 /// Neither a key nor a subscription is left of anything with these names.
 pub(crate) async fn nothing_left(direct: &Direct, stem: &str) {
-    eventually_async(&format!("nothing is left of {stem:?}"), secs(5), async || {
-        let pattern = format!("*{stem}*");
-        let keys = direct.cmd(&["KEYS", &pattern]).accepted().strings();
-        let channels = direct.cmd(&["PUBSUB", "CHANNELS", &pattern]);
-        keys.is_empty() && channels.accepted().strings().is_empty()
-    })
+    eventually_async(
+        &format!("nothing is left of {stem:?}"),
+        secs(5),
+        async || {
+            let pattern = format!("*{stem}*");
+            let keys = direct.cmd(&["KEYS", &pattern]).accepted().strings();
+            let channels = direct.cmd(&["PUBSUB", "CHANNELS", &pattern]);
+            keys.is_empty() && channels.accepted().strings().is_empty()
+        },
+    )
     .await;
 }
 
