@@ -17,6 +17,7 @@ mod kinds_handover;
 mod latch;
 mod late;
 mod lease;
+mod multi;
 mod names;
 mod non_owner;
 mod oracle;
