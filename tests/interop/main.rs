@@ -25,6 +25,7 @@ mod permits;
 mod prefix;
 mod protocol;
 mod read_write;
+mod red;
 mod reentry;
 mod renewal;
 mod semaphore;
