@@ -29,6 +29,7 @@ mod red;
 mod reentry;
 mod renewal;
 mod semaphore;
+mod set_contention;
 mod sets;
 mod synchronizers;
 mod wake;
