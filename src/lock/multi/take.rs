@@ -22,7 +22,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// How long members are kept while another one is busy.
-const LONGEST_KEPT: Duration = Duration::from_millis(100);
+const LONGEST_KEPT: Duration = Duration::from_millis(25);
 
 /// Members in hand, enough of them.
 #[derive(Debug)]
