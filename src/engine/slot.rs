@@ -370,6 +370,8 @@ impl Slot {
         }
         if tenure.pending.is_none() {
             tenure.wire = 0;
+            // A set is lost with its first value: the others are to be given back with the guard.
+            tenure.uncertain |= self.call.values.is_some();
         }
         tenure.lose_all(cause)
     }

@@ -19,7 +19,7 @@ use crate::{
 pub(crate) struct Java<'a> {
     jvm: &'a Jvm,
     worker: String,
-    name: String,
+    subject: Vec<String>,
 }
 
 impl<'a> Java<'a> {
@@ -28,12 +28,29 @@ impl<'a> Java<'a> {
         Self {
             jvm,
             worker: unique_name("thread"),
-            name: name.to_owned(),
+            subject: vec![name.to_owned()],
         }
     }
 
-    fn begin(&self, op: &str, more: &[&str]) -> redlatch_support::jvm::Pending {
-        let mut args = vec![self.name.as_str()];
+    /// A lock of a kind that is named to the driver by its parts, in the hands of a new thread.
+    pub(crate) fn set(jvm: &'a Jvm, kind: &str, parts: &[&str]) -> Self {
+        Self {
+            jvm,
+            worker: unique_name("thread"),
+            subject: vec![kind.to_owned(), parts.join("\n")],
+        }
+    }
+
+    /// The owner id on the first server.
+    pub(crate) async fn owner(&self) -> String {
+        let thread = self.jvm.start_call(&self.worker, "threadid", &[]);
+        let thread = answer(thread).await.expect("a thread has an id").value;
+        format!("{}:{thread}", self.jvm.uuid())
+    }
+
+    /// Begins an operation.
+    pub(crate) fn begin(&self, op: &str, more: &[&str]) -> redlatch_support::jvm::Pending {
+        let mut args: Vec<&str> = self.subject.iter().map(String::as_str).collect();
         args.extend(more);
         self.jvm.start_call(&self.worker, op, &args)
     }
@@ -47,7 +64,7 @@ impl<'a> Java<'a> {
     pub(crate) async fn value(&self, op: &str, more: &[&str]) -> String {
         match self.run(op, more).await {
             Ok(reply) => reply.value,
-            Err(error) => panic!("{op} {more:?} of {:?} in the JVM: {error}", self.name),
+            Err(error) => panic!("{op} {more:?} of {:?} in the JVM: {error}", self.subject),
         }
     }
 

@@ -124,12 +124,22 @@ async fn a_set_lost_in_part_is_lost_and_given_up_as_a_whole() {
     let told = tokio::time::timeout(secs(1), guard.lost()).await;
     assert_eq!(told.expect("with the next look"), LossCause::Vanished);
     assert!(guard.unlock().await.expect_err("lost").is_lost());
-    // The others end with their time, if nothing has given them back before.
-    let all = of(&other, &name, &["a", "b", "c"])
+    nothing_but(&name, &[]).await;
+
+    // Nor do the others stay to the end of a long lease.
+    let guard = of(&client, &name, &["a", "b", "c"])
         .lock()
-        .wait(secs(5))
-        .await;
-    all.expect("free").unlock().await.expect("held");
+        .lease(secs(60))
+        .await
+        .expect("free");
+    let freed = of(&other, &name, &["b"]).raw().force_unlock().await;
+    assert!(freed.expect("answers"));
+    let told = tokio::time::timeout(secs(1), guard.lost()).await;
+    assert_eq!(told.expect("with the next look"), LossCause::Vanished);
+    drop(guard);
+    let all = of(&other, &name, &["a", "b", "c"]);
+    let all = all.lock().wait(secs(1)).await;
+    all.expect("given back").unlock().await.expect("held");
     nothing_but(&name, &[]).await;
     close(client).await;
     close(other).await;

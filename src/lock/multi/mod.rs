@@ -23,7 +23,8 @@ pub use self::{guard::MultiGuard, raw::RawMultiLock};
 ///
 /// [`new`](Self::new) takes *all* of its members or none: locks of different names, kinds or clients. They are taken in
 /// the order of their names, wherever they stand in the list, so that two that want the same members in another order
-/// never wait for each other.
+/// never wait for each other. While one is busy the others are kept for a few hundredths of a second, since a JVM takes its
+/// members in an order of its own.
 ///
 /// [`majority`](Self::majority) is **Redlock**: the same lock on several independent servers (not replicas of one), held
 /// as long as more than half of them have it. It survives the loss of a minority of the servers, where one server's lock

@@ -21,6 +21,9 @@ use crate::{
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
+/// How long members are kept while another one is busy.
+const LONGEST_KEPT: Duration = Duration::from_millis(25);
+
 /// Members in hand, enough of them.
 #[derive(Debug)]
 pub(super) struct Taken {
@@ -86,6 +89,41 @@ impl Inner {
         };
         self.engine.acquire(wish).await
     }
+
+    /// One try, and a short wait where it is busy, for somebody who keeps other members meanwhile.
+    async fn grip_soon(
+        &self,
+        owner: Owner,
+        patience: Patience,
+        loose: bool,
+    ) -> Result<Option<Grip>> {
+        let lease = Lease::Watched;
+        let tried = self.grip(owner, Patience::None, lease, loose).await;
+        if patience == Patience::None {
+            return tried;
+        }
+        match tried {
+            Ok(None) => {
+                let waiting = self.grip(owner, patience, lease, loose);
+                timeout(jitter(LONGEST_KEPT), waiting)
+                    .await
+                    .unwrap_or(Ok(None))
+            }
+            // A try does not outlast an outage, a wait does.
+            Err(Error::Unreachable { .. }) => self.grip(owner, patience, lease, loose).await,
+            outcome => outcome,
+        }
+    }
+}
+
+impl Patience {
+    fn is_over(self) -> bool {
+        match self {
+            Self::None => true,
+            Self::Until(deadline) => Instant::now() >= deadline,
+            Self::Unlimited => false,
+        }
+    }
 }
 
 impl Set {
@@ -113,7 +151,9 @@ impl Set {
         }
     }
 
-    /// One after the other in an order that all agree on; renewed until the last one is in, and only then for the lease.
+    /// One after the other in an order that all of this crate agree on; renewed until the last one is in, and only then
+    /// for the lease. A JVM takes them in an order of its own. So that neither waits for the other, none is kept for long
+    /// while another one is busy: that one is waited for with empty hands and taken first from then on.
     async fn take_all(
         &self,
         owner: Owner,
@@ -121,17 +161,34 @@ impl Set {
         lease: Option<Duration>,
         loose: bool,
     ) -> Result<Option<Taken>> {
+        let mut first = 0;
         loop {
             let mut grips = Vec::with_capacity(self.members.len());
-            for member in &self.members {
-                match member.grip(owner, patience, Lease::Watched, loose).await? {
+            let mut busy = None;
+            let rest = (0..self.members.len()).filter(|at| *at != first);
+            for at in std::iter::once(first).chain(rest) {
+                let member = &self.members[at];
+                let grip = if grips.is_empty() {
+                    member.grip(owner, patience, Lease::Watched, loose).await?
+                } else {
+                    member.grip_soon(owner, patience, loose).await?
+                };
+                match grip {
                     Some(grip) => grips.push(grip),
                     None => {
-                        // Given back before the answer, so that whoever asks next finds them free.
-                        self.taken(grips, owner, Duration::ZERO).give_back().await;
-                        return Ok(None);
+                        busy = Some(at);
+                        break;
                     }
                 }
+            }
+            if let Some(at) = busy {
+                // Given back before the answer, so that whoever asks next finds them free.
+                self.taken(grips, owner, Duration::ZERO).give_back().await;
+                if patience.is_over() {
+                    return Ok(None);
+                }
+                first = at;
+                continue;
             }
             if let Some(lease) = lease {
                 let set = grips.iter_mut().map(|grip| grip.set_lease(lease));
@@ -148,10 +205,8 @@ impl Set {
             }
             // One was lost while the others were waited for.
             self.taken(grips, owner, Duration::ZERO).give_back().await;
-            match patience {
-                Patience::None => return Ok(None),
-                Patience::Until(deadline) if now >= deadline => return Ok(None),
-                _ => {}
+            if patience.is_over() {
+                return Ok(None);
             }
         }
     }

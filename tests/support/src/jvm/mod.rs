@@ -15,7 +15,10 @@
 //!
 //! Operations (arguments in order, results in brackets). `K` is a lock kind: `lock`, `fair`,
 //! `spin`, `fenced`, `read`, `write`, `nonreentrant`, `nonreentrantfair`; `N` is the lock's name;
-//! times are milliseconds.
+//! times are milliseconds. Three kinds are made of parts, the lines of `N`: `group` (the group, then
+//! the values: `s:` and a string, `i:` and an int, `l:` and a long), `multi` (names, in the order in
+//! which they are taken) and `red` (one name, on the first server and all those of
+//! [`JvmOptions::also`]).
 //!
 //! * `lock K N`, `lockint K N` (interruptible), `lockfor K N lease`
 //! * `trylock K N` \[bool\], `trylockfor K N wait lease` \[bool\], lease `-1` = kept alive by the

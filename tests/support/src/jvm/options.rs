@@ -31,6 +31,10 @@ pub struct JvmOptions {
     pub prefix: Option<String>,
     /// RESP3 instead of RESP2.
     pub resp3: bool,
+    /// Further independent servers, for `red` locks.
+    pub also: Vec<String>,
+    /// Redisson's `StringCodec` instead of its default codec.
+    pub string_codec: bool,
     /// Further driver options, as `--name`, value pairs.
     pub extra: Vec<String>,
 }
@@ -82,16 +86,35 @@ impl JvmOptions {
         self
     }
 
+    /// Adds an independent server.
+    #[must_use]
+    pub fn also(mut self, address: impl Into<String>) -> Self {
+        self.also.push(address.into());
+        self
+    }
+
+    /// Encodes values by Redisson's `StringCodec`.
+    #[must_use]
+    pub fn string_codec(mut self) -> Self {
+        self.string_codec = true;
+        self
+    }
+
     pub(super) fn arguments(&self) -> Vec<String> {
         let mut arguments = Vec::new();
         let mut add = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
+        let full = |address: &String| match address.contains("://") {
+            true => address.clone(),
+            false => format!("redis://{address}"),
+        };
         for address in &self.addresses {
-            let full = if address.contains("://") {
-                address.clone()
-            } else {
-                format!("redis://{address}")
-            };
-            add("--address", full);
+            add("--address", full(address));
+        }
+        for address in &self.also {
+            add("--also", full(address));
+        }
+        if self.string_codec {
+            add("--codec", "string".to_owned());
         }
         let mode = match self.mode {
             JvmMode::Single => "single",

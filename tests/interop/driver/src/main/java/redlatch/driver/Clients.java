@@ -1,7 +1,11 @@
 package redlatch.driver;
 
+import java.util.ArrayList;
+import java.util.List;
+
 import org.redisson.Redisson;
 import org.redisson.api.RedissonClient;
+import org.redisson.client.codec.StringCodec;
 import org.redisson.config.BaseConfig;
 import org.redisson.config.BaseMasterSlaveServersConfig;
 import org.redisson.config.ClusterServersConfig;
@@ -17,7 +21,17 @@ final class Clients {
     private Clients() {
     }
 
-    static RedissonClient connect(Options options, PrefixMapper mapper) {
+    /** The client of the addresses, then one for each further server. */
+    static List<RedissonClient> all(Options options, PrefixMapper mapper) {
+        List<RedissonClient> clients = new ArrayList<>();
+        clients.add(connect(options, options.addresses, mapper));
+        for (String address : options.also) {
+            clients.add(connect(options, List.of(address), mapper));
+        }
+        return clients;
+    }
+
+    private static RedissonClient connect(Options options, List<String> addresses, PrefixMapper mapper) {
         Config config = new Config();
         config.setThreads(options.threads);
         config.setNettyThreads(options.nettyThreads);
@@ -27,13 +41,16 @@ final class Clients {
         if (options.watchdog != null) {
             config.setLockWatchdogTimeout(options.watchdog);
         }
+        if (options.stringCodec) {
+            config.setCodec(StringCodec.INSTANCE);
+        }
         if (options.protocol != null) {
             config.setProtocol(options.protocol);
         }
         BaseConfig<?> servers = switch (options.mode) {
-            case "single" -> single(config, options);
-            case "cluster" -> cluster(config, options);
-            case "sentinel" -> sentinel(config, options);
+            case "single" -> single(config, addresses);
+            case "cluster" -> cluster(config, addresses);
+            case "sentinel" -> sentinel(config, options.masterName, addresses);
             default -> throw new IllegalArgumentException("unknown mode " + options.mode);
         };
         if (options.timeout != null) {
@@ -42,25 +59,25 @@ final class Clients {
         return Redisson.create(config);
     }
 
-    private static BaseConfig<?> single(Config config, Options options) {
+    private static BaseConfig<?> single(Config config, List<String> addresses) {
         SingleServerConfig single = config.useSingleServer();
-        single.setAddress(options.addresses.get(0));
+        single.setAddress(addresses.get(0));
         single.setConnectionPoolSize(POOL);
         single.setConnectionMinimumIdleSize(IDLE);
         single.setSubscriptionConnectionMinimumIdleSize(IDLE);
         return single;
     }
 
-    private static BaseConfig<?> cluster(Config config, Options options) {
+    private static BaseConfig<?> cluster(Config config, List<String> addresses) {
         ClusterServersConfig cluster = config.useClusterServers();
-        cluster.addNodeAddress(options.addresses.toArray(String[]::new));
+        cluster.addNodeAddress(addresses.toArray(String[]::new));
         return small(cluster);
     }
 
-    private static BaseConfig<?> sentinel(Config config, Options options) {
+    private static BaseConfig<?> sentinel(Config config, String master, List<String> addresses) {
         SentinelServersConfig sentinel = config.useSentinelServers();
-        sentinel.setMasterName(options.masterName);
-        sentinel.addSentinelAddress(options.addresses.toArray(String[]::new));
+        sentinel.setMasterName(master);
+        sentinel.addSentinelAddress(addresses.toArray(String[]::new));
         // A test may run one sentinel only.
         sentinel.setCheckSentinelsList(false);
         return small(sentinel);

@@ -107,7 +107,7 @@ final class Contend implements Runnable {
                 readAndWrite(driver.client.getReadWriteLock(plan.name));
                 return;
             }
-            RLock lock = Kinds.create(driver.client, plan.kind, plan.name);
+            RLock lock = driver.lock(plan.kind, plan.name);
             Work work = lock instanceof RFencedLock fenced ? () -> raiseWithToken(fenced) : this::raise;
             while (!plan.over()) {
                 cycle(lock, "", work);

@@ -7,19 +7,29 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 
+import org.redisson.api.RLock;
 import org.redisson.api.RedissonClient;
 
 /** Reads request lines and hands them to the workers they name. */
 final class Driver {
     final RedissonClient client;
+    /** One for each independent server, the first of all among them. */
+    private final List<RedissonClient> clients;
     final PrefixMapper mapper;
     final Out out;
     private final Map<String, Worker> workers = new HashMap<>();
 
-    Driver(RedissonClient client, PrefixMapper mapper, Out out) {
-        this.client = client;
+    Driver(List<RedissonClient> clients, PrefixMapper mapper, Out out) {
+        this.client = clients.get(0);
+        this.clients = clients;
         this.mapper = mapper;
         this.out = out;
+    }
+
+    /** A new lock object of any kind. */
+    RLock lock(String kind, String name) {
+        RLock set = SetKinds.create(clients, kind, name);
+        return set == null ? Kinds.create(client, kind, name) : set;
     }
 
     /** Runs until `quit` or the end of the input. */

@@ -3,6 +3,7 @@ package redlatch.driver;
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
+import java.util.List;
 
 import org.redisson.api.RedissonClient;
 
@@ -26,12 +27,12 @@ public final class Main {
     /** Starts the client, serves lines until the end of the input, then shuts the client down. */
     public static void main(String[] argv) throws Exception {
         Out out = new Out();
-        RedissonClient client;
+        List<RedissonClient> clients;
         PrefixMapper mapper;
         try {
             Options options = Options.parse(argv);
             mapper = new PrefixMapper(options.prefix);
-            client = Clients.connect(options, mapper);
+            clients = Clients.all(options, mapper);
         } catch (RuntimeException e) {
             for (Throwable cause = e; cause != null; cause = cause.getCause()) {
                 System.err.println(cause);
@@ -39,11 +40,11 @@ public final class Main {
             System.exit(2);
             return;
         }
-        out.line("ready " + client.getId());
-        new Driver(client, mapper, out).serve(
+        out.line("ready " + clients.get(0).getId());
+        new Driver(clients, mapper, out).serve(
                 new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8)));
         haltLater();
-        client.shutdown();
+        clients.forEach(RedissonClient::shutdown);
         Runtime.getRuntime().halt(0);
     }
 

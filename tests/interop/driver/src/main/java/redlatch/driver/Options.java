@@ -8,12 +8,15 @@ import org.redisson.config.Protocol;
 /** The command line: {@code --name value} pairs. Null means "leave Redisson's default". */
 final class Options {
     final List<String> addresses = new ArrayList<>();
+    /** Further servers, each with a client of its own. */
+    final List<String> also = new ArrayList<>();
     String mode = "single";
     String masterName = "mymaster";
     String prefix;
     Long watchdog;
     Integer timeout;
     Protocol protocol;
+    boolean stringCodec;
     int nettyThreads = 2;
     int threads = 4;
 
@@ -34,6 +37,8 @@ final class Options {
     private void set(String name, String value) {
         switch (name) {
             case "--address" -> addresses.add(value);
+            case "--also" -> also.add(value);
+            case "--codec" -> stringCodec = value.equals("string");
             case "--mode" -> mode = value;
             case "--master-name" -> masterName = value;
             case "--prefix" -> prefix = value;

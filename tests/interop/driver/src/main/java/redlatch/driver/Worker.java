@@ -35,7 +35,7 @@ final class Worker implements Runnable {
     }
 
     RLock lock(String kind, String name) {
-        return locks.computeIfAbsent(kind + ' ' + name, key -> Kinds.create(driver.client, kind, name));
+        return locks.computeIfAbsent(kind + ' ' + name, key -> driver.lock(kind, name));
     }
 
     @Override
