@@ -25,6 +25,8 @@ pub struct BackOff {
     multiplier: u32,
 }
 
+/// The longest pause: more is no waiting but giving up.
+const LONGEST: Duration = Duration::from_secs(3_600);
 /// The shortest pause: less is a busy loop.
 const SHORTEST: Duration = Duration::from_micros(100);
 
@@ -60,7 +62,7 @@ impl BackOff {
         self
     }
 
-    /// The longest pause.
+    /// The longest pause. More than an hour is not waited.
     #[must_use]
     pub fn max_delay(mut self, delay: Duration) -> Self {
         self.max_delay = delay;
@@ -81,7 +83,7 @@ impl BackOff {
             Some(last) => last.saturating_mul(self.multiplier.max(1)),
         }
         .min(self.max_delay)
-        .max(SHORTEST)
+        .clamp(SHORTEST, LONGEST)
     }
 }
 
@@ -117,6 +119,6 @@ mod tests {
         let endless = BackOff::exponential()
             .max_delay(Duration::MAX)
             .multiplier(u32::MAX);
-        assert_eq!(pauses(endless)[9], Duration::MAX);
+        assert_eq!(pauses(endless)[9], LONGEST);
     }
 }

@@ -47,7 +47,11 @@ pub(crate) fn fencing_counter(name: &str) -> String {
 
 /// What the names of the read markers of a lock begin with.
 pub(crate) fn marker_stem(name: &str) -> String {
-    suffixed(name, "").trim_end_matches(':').to_owned()
+    if name.contains('{') {
+        name.to_owned()
+    } else {
+        format!("{{{name}}}")
+    }
 }
 
 #[cfg(test)]
@@ -68,6 +72,10 @@ mod tests {
             ("a b", "redisson_lock__channel:{a b}", "{a b}:x"),
             ("锁", "redisson_lock__channel:{锁}", "{锁}:x"),
         ];
+        for name in ["a", "{a}:", "x{t}::", "a:"] {
+            let stem = marker_stem(name);
+            assert_eq!(suffixed(name, "x"), format!("{stem}:x"), "{name}");
+        }
         for (name, channel, suffix) in cases {
             assert_eq!(lock_channel(name), channel);
             assert_eq!(suffixed(name, "x"), suffix);

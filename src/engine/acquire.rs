@@ -75,7 +75,13 @@ impl Engine {
     }
 
     /// The slot of a caller who need not stand in line: it holds the lock already, or what it holds lets it in.
-    fn entry(&self, name: &NameRef, call: &Call, told: bool) -> Result<Option<SlotRef>> {
+    fn entry(
+        &self,
+        name: &NameRef,
+        call: &Call,
+        told: bool,
+        admits: bool,
+    ) -> Result<Option<SlotRef>> {
         let now = Instant::now();
         if let Some(slot) = name.find(&call.field)
             && slot.live(now) > 0
@@ -86,6 +92,7 @@ impl Engine {
         let admitted = call
             .protocol
             .admitting_field(call)
+            .filter(|_| admits)
             .and_then(|field| name.find(&field))
             .is_some_and(|slot| slot.live(now) > 0);
         let open = told && call.protocol.admission() == Admission::Shared;
@@ -98,8 +105,10 @@ impl Engine {
         let impatient = wish.patience == Patience::None;
         // The line said to ask at once.
         let mut told = false;
+        // What the owner holds beside may let it in, unless that turned out to be gone.
+        let mut admits = true;
         loop {
-            if let Some(slot) = self.entry(&name, call, told)? {
+            if let Some(slot) = self.entry(&name, call, told, admits)? {
                 let repair = Repair(slot);
                 match self
                     .ask_for(&repair.0, wish, false, progress, || {})
@@ -109,6 +118,7 @@ impl Engine {
                     // Lost meanwhile: stand in line as everybody.
                     Tried::Busy { .. } => drop(repair),
                 }
+                (told, admits) = (false, false);
             }
             let ticket = if call.protocol.admission() == Admission::Each {
                 None
@@ -116,7 +126,7 @@ impl Engine {
                 let Some(ticket) = name.join(call, impatient) else {
                     return Ok(None);
                 };
-                if ticket.is_waiting() && self.entry(&name, call, false)?.is_some() {
+                if ticket.is_waiting() && self.entry(&name, call, false, admits)?.is_some() {
                     // Granted between the look above and the line, whose word to enter has passed by then.
                     continue;
                 }
@@ -270,6 +280,10 @@ impl Lead<'_> {
                     Tried::Granted(grip) => {
                         if let Some(queued) = queued {
                             queued.granted();
+                            // Others of the same owner may enter now.
+                            if let Some(own) = &self.own {
+                                own.channel().wake(Source::Release);
+                            }
                         }
                         grip.announce();
                         return Ok(Some(grip));

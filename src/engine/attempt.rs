@@ -258,6 +258,11 @@ async fn try_once(
         ttl_ms: u64::try_from(begun.ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX),
         stays,
         placed: slot.placed.load(Ordering::Acquire),
+        token: if begun.holds > 1 {
+            slot.token.load(Ordering::Acquire)
+        } else {
+            0
+        },
         floor: engine.tokens.floor(call),
     };
     engine.counters.attempts.one();
@@ -274,6 +279,10 @@ async fn try_once(
         Some(Attempt::Granted { holds, token }) => {
             slot.placed.store(false, Ordering::Release);
             engine.tokens.note(call, token);
+            if token.is_some() || holds == 1 {
+                slot.token
+                    .store(token.unwrap_or_default(), Ordering::Release);
+            }
             let (hold, losses) = slot.granted(
                 &begun,
                 engine.next_number(),
@@ -317,8 +326,7 @@ async fn try_once(
             })
         }
         Some(Attempt::Behind { counter }) => {
-            let losses = slot.not_granted(&begun, Some(LossCause::Vanished));
-            engine.report_losses(&slot, losses);
+            slot.not_granted(&begun, None);
             let name = call.shown.clone();
             let seen = ask.floor;
             engine.events.tell(|| Event::FencingReset {

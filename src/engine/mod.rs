@@ -289,7 +289,7 @@ impl Engine {
     /// As [`expire`](Self::expire) for a hold that its holder gives up as well: the server need not keep it to its end.
     fn expire_given_up(self: &Arc<Self>, slot: &SlotRef, now: Instant) {
         self.expire(slot, now);
-        if now < slot.gone_by() {
+        if now < slot.gone_by() || slot.call.protocol.outlives_lease() {
             self.settle_in_background(slot.clone());
         }
     }

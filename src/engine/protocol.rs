@@ -77,6 +77,11 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// Whether what an owner has may stay on the server when its lease is over, since others keep the key alive.
+    fn outlives_lease(&self) -> bool {
+        false
+    }
+
     /// The script that renews many holds of this kind in one call, and its part for one hold.
     fn renewal(&self) -> &'static Script {
         &RENEW_HASH
@@ -252,6 +257,8 @@ pub(crate) struct Ask {
     pub(crate) stays: bool,
     /// Whether the caller has had a place in the server's queue before.
     pub(crate) placed: bool,
+    /// The fencing token of the hold that is entered again; 0 for none.
+    pub(crate) token: i64,
     /// The highest fencing token this client has seen on the name.
     pub(crate) floor: i64,
 }
@@ -262,8 +269,10 @@ pub(crate) struct Rest {
     pub(crate) holds: u32,
     /// The highest count the server may have for the owner.
     pub(crate) most: u32,
-    /// Time to live for these holds.
+    /// Time to live for these holds; zero where they are not to be renewed.
     pub(crate) ttl_ms: u64,
+    /// How long they last, renewed or not.
+    pub(crate) lasts_ms: u64,
 }
 
 /// Keys and arguments of one script over many locks.

@@ -92,6 +92,14 @@ impl Grip {
         engine.track_hold(&hold);
         self.hold = hold;
         engine.settle(&self.slot).await?;
+        let watchdog = engine.settings.watchdog_timeout;
+        if self.slot.to_settle(Instant::now(), watchdog).is_some() {
+            return Err(Error::Refused {
+                name,
+                refusal: Refusal::OutOfMemory,
+                message: "the lease could not be set".to_owned(),
+            });
+        }
         self.hold.loss(Instant::now()).map(lost).map_or(Ok(()), Err)
     }
 

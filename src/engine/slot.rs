@@ -21,7 +21,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -53,8 +53,13 @@ pub(crate) struct Slot {
     pub(crate) queued: AtomicUsize,
     /// Whether the owner may have a place in the server's queue.
     pub(crate) placed: AtomicBool,
+    /// The fencing token of what is held; 0 for none.
+    pub(crate) token: AtomicI64,
     tenure: Mutex<Tenure>,
 }
+
+/// A count the server never has: what it has is to be set anew.
+const UNCONFIRMED: u32 = u32::MAX;
 
 /// An acquire that is about to be sent.
 #[derive(Debug, Clone, Copy)]
@@ -85,6 +90,7 @@ impl Slot {
             users: AtomicUsize::new(0),
             queued: AtomicUsize::new(0),
             placed: AtomicBool::new(false),
+            token: AtomicI64::new(0),
             tenure: Mutex::new(Tenure::new(generation)),
         }
     }
@@ -162,7 +168,10 @@ impl Slot {
         let Some(cause) = absent.filter(|_| tenure.generation == begun.generation) else {
             return Vec::new();
         };
+        let doubtful = tenure.uncertain || !tenure.holds.is_empty();
         tenure.settled(0);
+        // Of a set, the rest may still be there.
+        tenure.uncertain = doubtful && self.call.values.is_some();
         tenure.lose_all(cause)
     }
 
@@ -209,6 +218,8 @@ impl Slot {
         let next = Arc::new(Hold::new(id, Lease::Fixed(lease), now, until));
         entry.hold = next.clone();
         tenure.uncertain = true;
+        // Stays so until the server has confirmed it, whoever asks.
+        tenure.wire = UNCONFIRMED;
         tenure.gone_by = tenure.gone_by.max(later(now, lease));
         Ok(next)
     }
@@ -250,6 +261,7 @@ impl Slot {
             holds,
             most: tenure.most.max(holds),
             ttl_ms: tenure.ttl_ms(now, watchdog).max(1),
+            lasts_ms: tenure.ttl_ms(now, watchdog).max(1),
         })
     }
 
@@ -311,6 +323,7 @@ impl Slot {
                 } else {
                     0
                 },
+                lasts_ms: tenure.ttl_ms(now, watchdog),
             },
         ))
     }
@@ -370,9 +383,9 @@ impl Slot {
         }
         if tenure.pending.is_none() {
             tenure.wire = 0;
-            // A set is lost with its first value: the others are to be given back with the guard.
-            tenure.uncertain |= self.call.values.is_some();
         }
+        // A set is lost with its first value: the others are to be given back with the guard.
+        tenure.uncertain |= self.call.values.is_some();
         tenure.lose_all(cause)
     }
 
@@ -390,7 +403,8 @@ impl Slot {
             }
             None => true,
         });
-        let some_remain = !lost.is_empty() && !tenure.holds.is_empty();
+        let outlives = self.call.protocol.outlives_lease();
+        let some_remain = !lost.is_empty() && (outlives || !tenure.holds.is_empty());
         if some_remain
             || lost
                 .iter()

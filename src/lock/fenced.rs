@@ -107,6 +107,7 @@ impl Protocol for Wire {
                 call.field.clone(),
                 decimal(ask.holds),
                 decimal(u64::try_from(ask.floor).unwrap_or_default()),
+                decimal(u64::try_from(ask.token).unwrap_or_default()),
             ],
         }
     }

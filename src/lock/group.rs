@@ -273,6 +273,10 @@ impl Protocol for Wire {
         &RENEW
     }
 
+    fn outlives_lease(&self) -> bool {
+        true
+    }
+
     fn renew(&self, call: &Call, rest: &Rest, batch: &mut Batch) {
         batch.keys.push(call.name.clone());
         batch

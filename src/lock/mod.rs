@@ -47,6 +47,9 @@ pub use self::{
     spin::Spin,
 };
 
+/// Values in one group lock.
+const MOST_VALUES: usize = 1_000;
+
 /// The verb with which plain locks announce a release.
 const PUBLISH: &str = "PUBLISH";
 
@@ -212,6 +215,14 @@ impl Inner {
         let protocol = self.protocol;
         if self.values.as_deref().is_some_and(<[Value]>::is_empty) {
             return Err(Error::invalid("values", "a group lock needs at least one"));
+        }
+        if self
+            .values
+            .as_deref()
+            .is_some_and(|values| values.len() > MOST_VALUES)
+        {
+            let reason = format!("a group lock takes {MOST_VALUES} at most");
+            return Err(Error::invalid("values", reason));
         }
         let mut field = protocol.field(&self.engine.client_id, owner);
         for (at, value) in self

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    Acquire, Lock,
+    Acquire, Lock, LockGuard,
     kind::{Kind, sealed::Sealed},
 };
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
         script::{Command, Script, decimal, script},
         transport::Reply,
     },
+    error::Result,
     naming,
     owner::Owner,
 };
@@ -76,6 +77,32 @@ impl ReadWriteLock {
     #[must_use = "nothing happens until it is awaited"]
     pub fn write(&self) -> Acquire<Write> {
         self.write.lock()
+    }
+
+    /// Takes the read side if it is open: short for `read_lock().try_lock()`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Lock::lock`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Lock::try_lock`].
+    pub async fn try_read(&self) -> Result<Option<LockGuard<Read>>> {
+        self.read.try_lock().await
+    }
+
+    /// Takes the write side if it is free: short for `write_lock().try_lock()`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Lock::lock`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Lock::try_lock`].
+    pub async fn try_write(&self) -> Result<Option<LockGuard<Write>>> {
+        self.write.try_lock().await
     }
 
     /// The read side.
@@ -156,6 +183,12 @@ fn channel(call: &Call) -> Bytes {
 
 fn write_field(owner_field: &str) -> String {
     format!("{owner_field}:write")
+}
+
+/// The read field of a writer.
+fn read_field(call: &Call) -> String {
+    let field = call.field_str();
+    field.strip_suffix(":write").unwrap_or(field).to_owned()
 }
 
 /// The markers of an owner's first `count` read holds.
@@ -252,12 +285,17 @@ impl Protocol for Reading {
         &READ_RENEW
     }
 
+    fn outlives_lease(&self) -> bool {
+        true
+    }
+
     fn renew(&self, call: &Call, rest: &Rest, batch: &mut Batch) {
         batch.keys.push(call.name.clone());
         batch.keys.extend(markers(call, rest.holds));
         batch.args.extend([
             call.field.clone(),
-            decimal(rest.ttl_ms),
+            // Also what is not to be renewed: another reader's renewal may have cut the hash short.
+            decimal(rest.lasts_ms),
             decimal(rest.holds),
         ]);
     }
@@ -302,18 +340,27 @@ impl Protocol for Writing {
     fn release(&self, call: &Call, rest: &Rest) -> Command {
         Command {
             script: &WRITE_RELEASE,
-            keys: vec![call.name.clone(), channel(call)],
+            keys: vec![
+                call.name.clone(),
+                channel(call),
+                naming::marker_stem(call.name_str()).into(),
+            ],
             args: vec![
                 call.field.clone(),
                 decimal(rest.holds),
                 decimal(rest.ttl_ms),
                 call.publish_arg(),
+                read_field(call).into(),
             ],
         }
     }
 
     fn force_release(&self, call: &Call) -> Command {
         force_release(&WRITE_FORCE_RELEASE, call)
+    }
+
+    fn outlives_lease(&self) -> bool {
+        true
     }
 
     fn question(&self, call: &Call, question: Question) -> Option<Command> {

@@ -135,3 +135,44 @@ async fn a_stale_holder_is_refused_by_the_resource() {
     close(one).await;
     close(other).await;
 }
+
+/// Who holds the lock without a number gets one of its own when it enters as a fenced holder.
+#[tokio::test]
+async fn a_plain_hold_has_no_token_to_keep() {
+    let (one, other, name) = (client().await, client().await, name("plain"));
+    let first = one.fenced_lock(&*name).lock().await.expect("free");
+    let before = first.token();
+    first.unlock().await.expect("held");
+    let owner = Owner::fresh();
+    let plain = other
+        .lock(&*name)
+        .with_owner(owner)
+        .lock()
+        .await
+        .expect("free");
+    let fenced = other.fenced_lock(&*name).with_owner(owner);
+    let inner = fenced.lock().await.expect("re-enters");
+    assert!(inner.token() > before, "{} after {before}", inner.token());
+    let again = fenced.lock().await.expect("re-enters");
+    assert_eq!(again.token(), inner.token());
+    for guard in [again, inner] {
+        guard.unlock().await.expect("held");
+    }
+    plain.unlock().await.expect("held");
+    // A counter that falls behind under a hold is noticed when a number is to be taken.
+    let held = other
+        .lock(&*name)
+        .with_owner(owner)
+        .lock()
+        .await
+        .expect("free");
+    direct()
+        .cmd(&["DEL", &format!("redisson_lock_token:{{{name}}}")])
+        .accepted();
+    let behind = fenced.lock().await.expect_err("too low a number");
+    assert!(matches!(behind, Error::FencingReset { .. }), "{behind}");
+    assert!(!held.is_lost());
+    held.unlock().await.expect("held");
+    close(one).await;
+    close(other).await;
+}

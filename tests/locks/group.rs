@@ -169,3 +169,24 @@ async fn no_value_is_no_lock() {
     .await;
     close(client).await;
 }
+
+/// Asking again for a set that was lost in part does not leave the rest of it behind.
+#[tokio::test]
+async fn a_part_is_given_back_also_after_asking_again() {
+    let (client, other, name) = (client().await, client().await, name("again"));
+    let lock = of(&client, &name, &["a", "b"]).with_owner(Owner::fresh());
+    let guard = lock.lock().lease(secs(100)).await.expect("free");
+    let b = of(&other, &name, &["b"]);
+    assert!(b.raw().force_unlock().await.expect("answers"));
+    let theirs = b.try_lock().await.expect("answers").expect("free");
+    let refused = lock.lock().wait(ms(100)).await.expect_err("b is theirs");
+    assert!(refused.is_timeout(), "{refused}");
+    assert!(guard.is_lost());
+    drop(guard);
+    let a = of(&other, &name, &["a"]).lock().wait(secs(5)).await;
+    a.expect("given back").unlock().await.expect("held");
+    theirs.unlock().await.expect("held");
+    nothing_but(&name, &[]).await;
+    close(client).await;
+    close(other).await;
+}

@@ -304,3 +304,165 @@ async fn a_plain_lock_of_the_same_name_is_respected() {
     plain.unlock().await.expect("held");
     close(client).await;
 }
+
+/// A lease on one side ends there, whatever keeps the other side alive.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_on_one_side_ends_under_the_other() {
+    let (client, other, name) = (client().await, client().await, name("one-side"));
+    let lock = client.read_write_lock(&*name).with_owner(Owner::fresh());
+    let theirs = other.read_write_lock(&*name);
+    let write = lock.write().lease(ms(300)).await.expect("free");
+    let read = lock.read().await.expect("a writer reads as well");
+    let shared = theirs
+        .read()
+        .wait(secs(5))
+        .await
+        .expect("the write lease is over");
+    assert!(!read.is_lost());
+    assert!(write.unlock().await.expect_err("lost").is_lost());
+    shared.unlock().await.expect("held");
+    read.unlock().await.expect("held");
+    nothing_but(&name, &[]).await;
+
+    let write = lock.write().await.expect("free");
+    let read = lock
+        .read()
+        .lease(ms(300))
+        .await
+        .expect("a writer reads as well");
+    assert_eq!(read.lost().await, LossCause::LeaseExpired);
+    write.unlock().await.expect("held");
+    let next = theirs.try_write().await.expect("answers");
+    next.expect("nobody reads").unlock().await.expect("held");
+    drop(read);
+    nothing_but(&name, &[]).await;
+
+    // And what is left of a lease that ran out does not stay in the hash of those who read on.
+    let reading = theirs.read().await.expect("free");
+    let short = lock.read().lease(ms(200)).await.expect("shared");
+    assert_eq!(short.lost().await, LossCause::LeaseExpired);
+    eventually_async("its field is gone", secs(5), async || {
+        direct().hgetall(&name).len() == 2
+    })
+    .await;
+    reading.unlock().await.expect("held");
+    drop(short);
+    nothing_but(&name, &[]).await;
+    close(client).await;
+    close(other).await;
+}
+
+/// A writer who reads on leaves the hash for as long as it reads, not for as long as it would have written.
+#[tokio::test]
+async fn a_downgrade_lasts_as_long_as_the_read() {
+    let (client, name) = (client().await, name("shorter"));
+    let lock = client.read_write_lock(&*name).with_owner(Owner::fresh());
+    let write = lock.write().lease(secs(100)).await.expect("free");
+    let read = lock
+        .read()
+        .lease(secs(5))
+        .await
+        .expect("a writer reads as well");
+    write.unlock().await.expect("held");
+    let left = direct().pttl(&name);
+    assert!((3_000..=5_000).contains(&left), "{left} ms left");
+    read.unlock().await.expect("held");
+    close(client).await;
+}
+
+/// A JVM that renews its own read sets the whole hash to its own time, also where that is less than ours.
+#[tokio::test]
+async fn a_hash_cut_short_by_another_reader_is_mended() {
+    let client = client_with(|builder| builder.watchdog_timeout(ms(1_500))).await;
+    let name = name("cut");
+    let guard = client
+        .read_write_lock(&*name)
+        .read()
+        .lease(secs(60))
+        .await
+        .expect("free");
+    direct().cmd(&["PEXPIRE", &name, "3000"]).accepted();
+    eventually_async("the next look mends it", secs(2), async || {
+        direct().pttl(&name) > 50_000
+    })
+    .await;
+    assert!(direct().pttl(&name) <= 60_000);
+    guard.unlock().await.expect("held");
+    nothing_but(&name, &[]).await;
+    close(client).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_lost_it_unawares_asks_as_everybody() {
+    let (client, other, name) = (client().await, client().await, name("unaware"));
+    let lock = client.read_write_lock(&*name).with_owner(Owner::fresh());
+    let write = lock.write().await.expect("free");
+    direct().cmd(&["DEL", &name]).accepted();
+    let theirs = other.read_write_lock(&*name).write().await.expect("free");
+    let tasks = waiting_readers(&client.read_write_lock(&*name), 1).await;
+    asleep(&client, 1).await;
+    let attempts = client.stats().attempts;
+    let refused = lock.read().wait(ms(500)).await.expect_err("others write");
+    assert!(refused.is_timeout(), "{refused}");
+    let asked = client.stats().attempts - attempts;
+    assert!(asked <= 5, "{asked} attempts in half a second");
+    theirs.unlock().await.expect("held");
+    for task in tasks {
+        task.await.expect("joins").1.unlock().await.expect("held");
+    }
+    drop(write);
+    close(client).await;
+    close(other).await;
+}
+
+#[tokio::test]
+async fn names_with_braces_and_colons_have_their_own_markers() {
+    let (client, stem) = (client().await, name("stem"));
+    for name in [
+        format!("{{{stem}}}:"),
+        format!("{stem}:"),
+        format!("x{{{stem}}}y"),
+    ] {
+        let lock = client.read_write_lock(&*name);
+        let one = lock.with_owner(Owner::fresh()).read().await.expect("free");
+        let other = lock
+            .with_owner(Owner::fresh())
+            .read()
+            .await
+            .expect("shared");
+        one.unlock().await.expect("held");
+        let writer = lock.with_owner(Owner::fresh());
+        assert!(
+            writer.try_write().await.expect("answers").is_none(),
+            "{name}"
+        );
+        other.unlock().await.expect("held");
+    }
+    nothing_but(&stem, &[]).await;
+    close(client).await;
+}
+
+#[tokio::test]
+async fn a_read_in_a_multi_lock_under_the_own_write_lasts_as_long_as_it_says() {
+    let (client, name) = (client().await, name("under"));
+    let owner = Owner::fresh();
+    let lock = client.read_write_lock(&*name).with_owner(owner);
+    let write = lock.write().await.expect("free");
+    let both = redlatch::MultiLock::new([
+        redlatch::AnyLock::from(lock.read_lock()),
+        redlatch::AnyLock::from(client.lock(format!("{name}-x"))),
+    ])
+    .expect("two of them");
+    let guard = both
+        .with_owner(owner)
+        .lock()
+        .lease(secs(100))
+        .await
+        .expect("free");
+    assert!(direct().pttl(&name) > 95_000);
+    write.unlock().await.expect("held");
+    assert!(direct().pttl(&name) > 95_000);
+    guard.unlock().await.expect("held");
+    nothing_but(&name, &[]).await;
+    close(client).await;
+}

@@ -8,6 +8,7 @@ const ASK: Ask = Ask {
     ttl_ms: 30_000,
     stays: true,
     placed: false,
+    token: 5,
     floor: 7,
 };
 
@@ -15,6 +16,7 @@ const REST: Rest = Rest {
     holds: 1,
     most: 2,
     ttl_ms: 20_000,
+    lasts_ms: 20_000,
 };
 
 /// A command as `script key key | argument argument`.
@@ -51,7 +53,7 @@ fn every_kind_says_what_it_should() {
         (
             Fenced::protocol(),
             [
-                "fenced/acquire n redisson_lock_token:{n} | 30000 u:1 2 7",
+                "fenced/acquire n redisson_lock_token:{n} | 30000 u:1 2 7 5",
                 "reentrant/release n redisson_lock__channel:{n} | u:1 1 20000 PUBLISH",
                 "reentrant/force_release n redisson_lock__channel:{n} | PUBLISH",
             ],
@@ -80,7 +82,7 @@ fn every_kind_says_what_it_should() {
             Write::protocol(),
             [
                 "write/acquire n | 30000 u:1:write 2",
-                "write/release n redisson_rwlock:{n} | u:1:write 1 20000 PUBLISH",
+                "write/release n redisson_rwlock:{n} {n} | u:1:write 1 20000 PUBLISH u:1",
                 "write/force_release n redisson_rwlock:{n} | PUBLISH",
             ],
         ),

@@ -144,12 +144,14 @@ fn commands_fit_their_headers() {
         ttl_ms: 1,
         stays: true,
         placed: false,
+        token: 0,
         floor: 0,
     };
     let rest = Rest {
         holds: 0,
         most: 0,
         ttl_ms: 1,
+        lasts_ms: 1,
     };
     for protocol in kinds {
         let call = Call::example(protocol, 1);

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep_until};
 use super::take::Taken;
 use crate::{
     error::{Error, LossCause, Result},
+    lock::FencingToken,
     owner::Owner,
 };
 
@@ -167,6 +168,14 @@ impl MultiGuard {
     /// The names of the members taken, as the application gave them.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.taken.grips.iter().map(|grip| &*grip.call().shown)
+    }
+
+    /// The token of a fenced member; `None` when there is no such member in hand.
+    #[must_use]
+    pub fn token(&self, name: &str) -> Option<FencingToken> {
+        let mut grips = self.taken.grips.iter();
+        let grip = grips.find(|grip| &*grip.call().shown == name && grip.token().is_some())?;
+        grip.token().map(FencingToken::new)
     }
 
     /// Gives up the guard and keeps the locks, to be given back by [`RawMultiLock::unlock`](super::RawMultiLock::unlock)

@@ -23,7 +23,7 @@ pub use self::{guard::MultiGuard, raw::RawMultiLock};
 ///
 /// [`new`](Self::new) takes *all* of its members or none: locks of different names, kinds or clients. They are taken in
 /// the order of their names, wherever they stand in the list, so that two that want the same members in another order
-/// never wait for each other. While one is busy the others are kept for a few hundredths of a second, since a JVM takes its
+/// never stop each other. While one is busy the others are kept for a few hundredths of a second, since a JVM takes its
 /// members in an order of its own.
 ///
 /// [`majority`](Self::majority) is **Redlock**: the same lock on several independent servers (not replicas of one), held
@@ -84,13 +84,15 @@ impl MultiLock {
         Ok(Self::of(members, needed))
     }
 
-    /// More than half of these locks: Redlock. Give the same name on at least three independent servers.
+    /// More than half of these locks: Redlock. Give the same name on at least three independent servers; of one or two it
+    /// takes all.
     ///
     /// # Errors
     ///
     /// [`Error::InvalidArgument`] when there is none, or one is there twice.
     pub fn majority<L: Into<AnyLock>>(members: impl IntoIterator<Item = L>) -> Result<Self> {
-        let members = inners(members)?;
+        let mut members = inners(members)?;
+        members.sort_by(|one, other| one.place().cmp(&other.place()));
         let needed = members.len() / 2 + 1;
         Ok(Self::of(members, needed))
     }
@@ -215,7 +217,8 @@ fn inners<L: Into<AnyLock>>(members: impl IntoIterator<Item = L>) -> Result<Vec<
         return Err(Error::invalid("members", "there is none"));
     }
     for (at, member) in members.iter().enumerate() {
-        let twice = |other: &Inner| other.place() == member.place();
+        let twice =
+            |other: &Inner| other.place() == member.place() && other.values == member.values;
         if members.iter().skip(at + 1).any(twice) {
             return Err(Error::invalid(
                 "members",

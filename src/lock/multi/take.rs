@@ -21,8 +21,10 @@ use crate::{
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
-/// How long members are kept while another one is busy.
-const LONGEST_KEPT: Duration = Duration::from_millis(25);
+/// How long members are kept at first while another one is busy; doubles with each time that was too short, up to
+/// [`LONGEST_KEPT`], so that everybody gets all of them in the end.
+const FIRST_KEPT: Duration = Duration::from_millis(25);
+const LONGEST_KEPT: Duration = Duration::from_secs(1);
 
 /// Members in hand, enough of them.
 #[derive(Debug)]
@@ -95,6 +97,7 @@ impl Inner {
         &self,
         owner: Owner,
         patience: Patience,
+        kept: Duration,
         loose: bool,
     ) -> Result<Option<Grip>> {
         let lease = Lease::Watched;
@@ -105,14 +108,36 @@ impl Inner {
         match tried {
             Ok(None) => {
                 let waiting = self.grip(owner, patience, lease, loose);
-                timeout(jitter(LONGEST_KEPT), waiting)
-                    .await
-                    .unwrap_or(Ok(None))
+                timeout(jitter(kept), waiting).await.unwrap_or(Ok(None))
             }
             // A try does not outlast an outage, a wait does.
             Err(Error::Unreachable { .. }) => self.grip(owner, patience, lease, loose).await,
             outcome => outcome,
         }
+    }
+}
+
+/// What all members said.
+#[derive(Debug, Default)]
+struct Round {
+    grips: Vec<Grip>,
+    /// The first one that is busy.
+    busy: Option<usize>,
+    failures: Vec<String>,
+}
+
+impl Round {
+    /// An error that all members would give ends the taking.
+    fn add(&mut self, at: usize, outcome: Result<Option<Grip>>) -> Result<()> {
+        match outcome {
+            Ok(Some(grip)) => self.grips.push(grip),
+            Ok(None) => self.busy = self.busy.or(Some(at)),
+            Err(error @ (Error::InvalidArgument { .. } | Error::AlreadyHeld { .. })) => {
+                return Err(error);
+            }
+            Err(error) => self.failures.push(error.to_string()),
+        }
+        Ok(())
     }
 }
 
@@ -162,6 +187,7 @@ impl Set {
         loose: bool,
     ) -> Result<Option<Taken>> {
         let mut first = 0;
+        let mut kept = FIRST_KEPT;
         loop {
             let mut grips = Vec::with_capacity(self.members.len());
             let mut busy = None;
@@ -171,7 +197,7 @@ impl Set {
                 let grip = if grips.is_empty() {
                     member.grip(owner, patience, Lease::Watched, loose).await?
                 } else {
-                    member.grip_soon(owner, patience, loose).await?
+                    member.grip_soon(owner, patience, kept, loose).await?
                 };
                 match grip {
                     Some(grip) => grips.push(grip),
@@ -188,6 +214,7 @@ impl Set {
                     return Ok(None);
                 }
                 first = at;
+                kept = (kept * 2).min(LONGEST_KEPT);
                 continue;
             }
             if let Some(lease) = lease {
@@ -211,7 +238,9 @@ impl Set {
         }
     }
 
-    /// All at once, each with little time, until more than half have granted and enough of the lease is left.
+    /// All at once, each with little time, until more than half have granted and enough of the lease is left. Whoever misses
+    /// the majority waits with empty hands for the first member that is busy, the same one for everybody, and takes the
+    /// others when it has that one.
     async fn take_majority(
         &self,
         owner: Owner,
@@ -219,35 +248,31 @@ impl Set {
         lease: Option<Duration>,
         loose: bool,
     ) -> Result<Option<Taken>> {
-        let started = Instant::now();
+        let length = lease.map_or(Lease::Watched, Lease::Fixed);
         let mut pause = FIRST_PAUSE;
+        let mut hopeless_since = None;
+        let mut first: Option<(usize, Grip)> = None;
         loop {
-            let tries = self.members.iter().map(|member| async move {
-                let watchdog = member.engine.settings.watchdog_timeout;
-                let lease = lease.map_or(Lease::Watched, Lease::Fixed);
-                // Far below the lease, or what is granted first would be over when the last one answers.
-                let limit = self.server_timeout.min(lease.length(watchdog) / 4);
-                let grip = member.grip(owner, Patience::None, lease, loose);
-                match timeout(limit, grip).await {
-                    Ok(outcome) => outcome,
-                    Err(_) => Err(Error::Unreachable {
-                        name: member.name.clone(),
-                        reason: format!("no answer within {limit:?}"),
-                        indeterminate: false,
-                    }),
-                }
+            let skip = first.as_ref().map(|(at, _)| *at);
+            let rest = self
+                .members
+                .iter()
+                .enumerate()
+                .filter(|(at, _)| Some(*at) != skip);
+            let tries = rest.map(|(at, member)| async move {
+                let try_one = member.grip(owner, Patience::None, length, loose);
+                (at, self.within_limit(member, length, try_one).await)
             });
-            let (mut grips, mut failures) = (Vec::new(), Vec::new());
-            for outcome in join_all(tries).await {
-                match outcome {
-                    Ok(Some(grip)) => grips.push(grip),
-                    Ok(None) => {}
-                    Err(error @ (Error::InvalidArgument { .. } | Error::AlreadyHeld { .. })) => {
-                        return Err(error);
-                    }
-                    Err(error) => failures.push(error.to_string()),
-                }
+            let mut round = Round::default();
+            round.grips.extend(first.take().map(|(_, grip)| grip));
+            for (at, outcome) in join_all(tries).await {
+                round.add(at, outcome)?;
             }
+            let Round {
+                grips,
+                busy,
+                failures,
+            } = round;
             let granted = grips.len();
             let taken = self.taken(grips, owner, self.drift(lease));
             if granted >= self.needed && taken.valid_until() > Instant::now() {
@@ -255,16 +280,17 @@ impl Set {
             }
             // What was granted without being answered finds its own way back.
             let _ = timeout(self.server_timeout, taken.give_back()).await;
+            let now = Instant::now();
             let hopeless = self.members.len() - failures.len() < self.needed;
-            let limit = match patience {
-                Patience::None => started,
-                Patience::Until(deadline) => deadline,
+            hopeless_since = hopeless.then(|| hopeless_since.unwrap_or(now));
+            let over = match (patience, hopeless_since) {
+                (Patience::None, _) => true,
+                (Patience::Until(deadline), _) => now >= deadline,
                 // As long as a single lock waits for its server.
-                Patience::Unlimited if hopeless => later(started, self.outage_patience()),
-                Patience::Unlimited => later(Instant::now(), LONGEST_PAUSE * 2),
+                (Patience::Unlimited, Some(since)) => now >= later(since, self.outage_patience()),
+                (Patience::Unlimited, None) => false,
             };
-            let next = Instant::now() + jitter(pause);
-            if next >= limit {
+            if over {
                 if hopeless {
                     return Err(Error::NoQuorum {
                         name: self.shown.clone(),
@@ -275,9 +301,41 @@ impl Set {
                 }
                 return Ok(None);
             }
-            sleep(next.saturating_duration_since(Instant::now())).await;
+            let limit = match patience {
+                Patience::Until(deadline) => deadline.saturating_duration_since(now),
+                Patience::None | Patience::Unlimited => Duration::MAX,
+            };
+            match busy.filter(|_| !hopeless) {
+                Some(at) => {
+                    let wait = jitter(LONGEST_PAUSE * 4).min(limit);
+                    let until = Patience::Until(later(now, wait));
+                    let waiting = self.members[at].grip(owner, until, length, loose);
+                    first = waiting.await.ok().flatten().map(|grip| (at, grip));
+                }
+                None => sleep(jitter(pause).min(limit)).await,
+            }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// What one member says within the time that one server may cost.
+    async fn within_limit(
+        &self,
+        member: &Inner,
+        lease: Lease,
+        grip: impl Future<Output = Result<Option<Grip>>>,
+    ) -> Result<Option<Grip>> {
+        // Far below the lease, or what is granted first would be over when the last one answers.
+        let limit = self
+            .server_timeout
+            .min(lease.length(member.engine.settings.watchdog_timeout) / 4);
+        timeout(limit, grip).await.unwrap_or_else(|_| {
+            Err(Error::Unreachable {
+                name: member.name.clone(),
+                reason: format!("no answer within {limit:?}"),
+                indeterminate: false,
+            })
+        })
     }
 
     /// A hundredth of the lease and two milliseconds: as much as clocks of different servers may part.

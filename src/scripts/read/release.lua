@@ -19,14 +19,14 @@ end
 for i = 4, #KEYS do
   if i - 3 > kept then
     redis.call('del', KEYS[i])
-  else
+  elseif redis.call('pexpire', KEYS[i], ARGV[3]) == 0 then
     redis.call('set', KEYS[i], 1, 'px', ARGV[3])
   end
 end
-if kept > 0 then
-  redis.call('hset', KEYS[1], ARGV[1], ARGV[2])
-else
+if kept == 0 then
   redis.call('hdel', KEYS[1], ARGV[1])
+elseif redis.call('hget', KEYS[1], ARGV[1]) ~= ARGV[2] then
+  redis.call('hset', KEYS[1], ARGV[1], ARGV[2])
 end
 local longest, fields = 0, redis.call('hgetall', KEYS[1])
 for i = 1, #fields, 2 do
@@ -36,7 +36,7 @@ for i = 1, #fields, 2 do
   end
 end
 local writing = redis.call('hget', KEYS[1], 'mode') == 'write'
-if longest > 0 and not writing then
+if longest > (writing and redis.call('pttl', KEYS[1]) or 0) then
   redis.call('pexpire', KEYS[1], longest)
 end
 if longest > 0 or writing then

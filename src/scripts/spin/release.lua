@@ -10,8 +10,10 @@ if redis.call('hexists', KEYS[1], ARGV[1]) == 0 then
   return nil
 end
 if ARGV[2] ~= '0' then
-  redis.call('hset', KEYS[1], ARGV[1], ARGV[2])
   redis.call('pexpire', KEYS[1], ARGV[3])
+  if redis.call('hget', KEYS[1], ARGV[1]) ~= ARGV[2] then
+    redis.call('hset', KEYS[1], ARGV[1], ARGV[2])
+  end
   return 0
 end
 redis.call('del', KEYS[1])

@@ -1,27 +1,35 @@
--- Brings an owner's write holds down to a count; at zero frees the lock, or leaves it to the reads of the same owner.
+-- Brings an owner's write holds down to a count; at zero frees the lock, or leaves it to the reads of the same owner for as
+-- long as their markers last.
 -- Interchangeable with: RedissonWriteLock.unlockInnerAsync
 -- KEYS[1] lock name (hash)
 -- KEYS[2] wake channel
+-- KEYS[3] what the markers' names begin with
 -- ARGV[1] owner's write field
 -- ARGV[2] write holds that remain
 -- ARGV[3] time to live in ms for the holds that remain
 -- ARGV[4] publish command
+-- ARGV[5] the same owner's read field
 -- Returns 1 freed for others; 2 freed, but the wake-up was refused; 0 holds remain; nil not held by this owner
 -- Publishes 1 on KEYS[2] when freed, also when the owner reads on, for other readers may come in then
+-- Builds: the markers of the owner's reads: KEYS[3] :<read field>:rwlock_timeout:<number>
 if redis.call('hexists', KEYS[1], ARGV[1]) == 0 then
   return nil
 end
-local reads = redis.call('hlen', KEYS[1]) > 2
+local longest = 0
+for hold = math.min(tonumber(redis.call('hget', KEYS[1], ARGV[5]) or 0), 5000), 1, -1 do
+  longest = math.max(longest, redis.call('pttl', KEYS[3] .. ':' .. ARGV[5] .. ':rwlock_timeout:' .. hold))
+end
 if ARGV[2] ~= '0' then
-  redis.call('hset', KEYS[1], ARGV[1], ARGV[2])
-  if not reads or redis.call('pttl', KEYS[1]) < tonumber(ARGV[3]) then
-    redis.call('pexpire', KEYS[1], ARGV[3])
+  redis.call('pexpire', KEYS[1], math.max(longest, tonumber(ARGV[3])))
+  if redis.call('hget', KEYS[1], ARGV[1]) ~= ARGV[2] then
+    redis.call('hset', KEYS[1], ARGV[1], ARGV[2])
   end
   return 0
 end
-redis.call('hdel', KEYS[1], ARGV[1])
-if reads then
+if longest > 0 then
+  redis.call('hdel', KEYS[1], ARGV[1])
   redis.call('hset', KEYS[1], 'mode', 'read')
+  redis.call('pexpire', KEYS[1], longest)
 else
   redis.call('del', KEYS[1])
 end
