@@ -21,10 +21,11 @@ use crate::{
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
-/// How long members are kept at first while another one is busy; doubles with each time that was too short, up to
-/// [`LONGEST_KEPT`], so that everybody gets all of them in the end.
+/// How long members are kept at first while another one is busy; doubles with every [`PASSES`] times that was too short, up
+/// to [`LONGEST_KEPT`], so that everybody gets all of them in the end.
 const FIRST_KEPT: Duration = Duration::from_millis(25);
 const LONGEST_KEPT: Duration = Duration::from_secs(1);
+const PASSES: u32 = 6;
 
 /// Members in hand, enough of them.
 #[derive(Debug)]
@@ -187,8 +188,10 @@ impl Set {
         loose: bool,
     ) -> Result<Option<Taken>> {
         let mut first = 0;
-        let mut kept = FIRST_KEPT;
+        let mut passes = 0_u32;
         loop {
+            let kept = FIRST_KEPT * 2_u32.saturating_pow((passes / PASSES).min(6));
+            let kept = kept.min(LONGEST_KEPT);
             let mut grips = Vec::with_capacity(self.members.len());
             let mut busy = None;
             let rest = (0..self.members.len()).filter(|at| *at != first);
@@ -214,7 +217,7 @@ impl Set {
                     return Ok(None);
                 }
                 first = at;
-                kept = (kept * 2).min(LONGEST_KEPT);
+                passes = passes.saturating_add(1);
                 continue;
             }
             if let Some(lease) = lease {
