@@ -11,7 +11,8 @@
 //! | fair | `admission` is [`Admission::Each`]; `wake` is a channel of the owner's own; `abandon` leaves the queue; `probe` keeps each waiter's place in it |
 //! | read | `admission` is [`Admission::Shared`]; `wake` on the rw channel; `admitting_field` is the writer's own; scripts of its own for `renewal`, `probe` and `is_locked`, with a marker key a hold |
 //! | write | `field` ends with `:write`; `wake` on the rw channel |
-//! | multi, RedLock | made of several locks of the kinds above, outside this trait |
+//! | group | `admission` is [`Admission::Each`] on one channel; [`Call::values`] say what it is about; scripts of its own for all, `question` included |
+//! | multi, Redlock | made of several locks of the kinds above, outside this trait |
 
 use std::{fmt, sync::Arc, time::Duration};
 

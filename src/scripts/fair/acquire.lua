@@ -26,7 +26,13 @@ if not locked and ARGV[3] ~= '1' then
   return {2, 0}
 end
 if ARGV[5] == '1' and (locked or redis.call('exists', KEYS[2]) == 1) then
-  keep_place(KEYS[2], KEYS[3], ARGV[2], at, ARGV[6])
+  -- Behind all, or in front where it was put out of its turn.
+  local place = redis.call('lpos', KEYS[2], ARGV[2])
+  if not place then
+    local length = redis.call(ARGV[6] == '1' and 'lpush' or 'rpush', KEYS[2], ARGV[2])
+    place = ARGV[6] == '1' and 0 or length - 1
+  end
+  keep_place(KEYS[2], KEYS[3], ARGV[2], place, at)
 end
 local head = not locked and turn(KEYS[2], KEYS[3], KEYS[4], ARGV[4], at, ARGV[2])
 if locked or (head and head ~= ARGV[2]) then

@@ -6,18 +6,32 @@
 -- Returns per waiter: ms left; -1 no time to live; -2 it should ask, since it is its turn or it has no place any more
 -- Publishes 0 on the channel of a head whose turn it is
 -- Builds: the channel of the head, whom only the queue knows
-local answers, at = {}, now()
+local answers, at, places, heads = {}, now(), {}, {}
+local function places_in(queue)
+  if not places[queue] then
+    places[queue] = {}
+    for i, owner in ipairs(redis.call('lrange', queue, 0, -1)) do
+      places[queue][owner] = places[queue][owner] or i - 1
+    end
+  end
+  return places[queue]
+end
 local function look(i)
   local key, owner = 4 * i - 3, ARGV[i + 1]
-  local kept = keep_place(KEYS[key + 1], KEYS[key + 2], owner, at, 'kept')
-  local left = redis.call('pttl', KEYS[key])
-  if not kept then
+  local queue, deadlines = KEYS[key + 1], KEYS[key + 2]
+  local place, left = places_in(queue)[owner], redis.call('pttl', KEYS[key])
+  if not place then
     return -2
   end
-  if left == -2 and turn(KEYS[key + 1], KEYS[key + 2], KEYS[key + 3], ARGV[1], at, owner) ~= owner then
-    return 1000
+  keep_place(queue, deadlines, owner, place, at)
+  if left ~= -2 then
+    return left
   end
-  return left
+  if not heads[queue] then
+    heads[queue] = turn(queue, deadlines, KEYS[key + 3], ARGV[1], at, owner)
+    places[queue] = nil
+  end
+  return heads[queue] == owner and -2 or 1000
 end
 for i = 1, #ARGV - 1 do
   local fine, answer = pcall(look, i)

@@ -13,17 +13,8 @@ end
 local function set_deadline(deadlines, owner, deadline)
   return redis.pcall('zadd', deadlines, string.format('%.0f', deadline), owner)
 end
--- Gives an owner its place, or keeps it: behind all, or in front where it was put out of its turn. One that has moved up
--- takes those behind along, as far as all before them may need no time any more.
-local function keep_place(queue, deadlines, owner, at, placed)
-  local place = redis.call('lpos', queue, owner)
-  if not place and placed == 'kept' then
-    return false
-  end
-  if not place then
-    place = redis.call(placed == '1' and 'lpush' or 'rpush', queue, owner) - 1
-    place = placed == '1' and 0 or place
-  end
+-- Keeps an owner's place. One that has moved up takes those behind along, as far as all before them need no time any more.
+local function keep_place(queue, deadlines, owner, place, at)
   local deadline, last = at + place * WAIT + PLACE, deadline_of(deadlines, owner)
   if place > 0 then
     local before = deadline_of(deadlines, redis.call('lindex', queue, place - 1))
@@ -39,7 +30,6 @@ local function keep_place(queue, deadlines, owner, at, placed)
       end
     end
   end
-  return true
 end
 -- Nobody hears what is said to an owner: it is dead, or away.
 local function is_deaf(base, publish, owner)
