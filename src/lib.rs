@@ -33,6 +33,9 @@
 //! | a number of holders at a time | [`Client::semaphore`], [`Client::expirable_semaphore`] |
 //! | waiting until others are done | [`Client::count_down_latch`] |
 //!
+//! Use one kind of lock for a name. Plain, fair, fenced, spin and non-reentrant locks of one name do exclude each other, but
+//! do not all wake each other, and a plain one comes in before a fair queue.
+//!
 //! # Which surface
 //!
 //! [`Client::lock`] gives a [`Lock`], whose [`LockGuard`] holds the lock: for everything new. [`Client::rlock`] gives a
