@@ -135,7 +135,7 @@ async fn b11_a_dead_head_blocks_for_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_head_without_a_deadline_goes_at_once() {
+async fn flaw_8_a_head_without_a_deadline_goes_at_once() {
     let (client, holder, name, direct) =
         (client().await, client().await, name("undated"), direct());
     let guard = holder.fair_lock(&*name).lock().await.expect("free");
@@ -153,7 +153,7 @@ async fn a_head_without_a_deadline_goes_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_waiter_behind_a_slow_head_does_not_spin() {
+async fn flaw_8_a_waiter_behind_a_slow_head_does_not_spin() {
     let server = Server::start();
     let direct = server.direct();
     let client = Client::connect(server.url()).await.expect("connects");
@@ -254,7 +254,7 @@ async fn a_live_head_that_is_put_out_comes_back_in_front() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn places_are_given_up_on_every_way_out() {
+async fn flaw_7_places_are_given_up_on_every_way_out() {
     let (client, holder, name, direct) = (client().await, client().await, name("out"), direct());
     let guard = holder.fair_lock(&*name).lock().await.expect("free");
     let empty = async |what: &str| {
@@ -403,5 +403,20 @@ async fn the_queue_is_seen_from_outside() {
     guard.unlock().await.expect("held");
     let (guard, _) = waiting.await.expect("joins").expect("granted");
     guard.unlock().await.expect("held");
+    close(client).await;
+}
+
+/// A JVM's unlock of a fair lock whose lease is over succeeds; the holder never learns that others may have been in.
+#[tokio::test]
+async fn flaw_10_unlocking_a_lock_whose_lease_is_over_says_so() {
+    let (client, name, direct) = (client().await, name("expired"), direct());
+    let guard = client
+        .fair_lock(&*name)
+        .lock()
+        .lease(ms(200))
+        .await
+        .expect("free");
+    eventually_async("the lease is over", secs(5), async || !direct.exists(&name)).await;
+    assert!(guard.unlock().await.expect_err("lost").is_lost());
     close(client).await;
 }

@@ -369,7 +369,7 @@ fn explore(world: &World, depth: u32, seen: &mut HashSet<(u32, World)>) {
 }
 
 #[test]
-fn no_order_of_events_puts_out_the_living_or_keeps_the_dead() {
+fn flaw_9_no_order_of_events_puts_out_the_living_or_keeps_the_dead() {
     const DEPTH: u32 = 9;
     let mut worlds = 0;
     for skew in [-3_000, 0, 3_000] {

@@ -7,7 +7,7 @@ use tokio_stream::StreamExt;
 use crate::common::{client, close, direct, ms, name, secs};
 
 #[tokio::test]
-async fn every_grant_has_a_higher_token_and_a_re_entry_keeps_it() {
+async fn flaw_16_every_grant_has_a_higher_token_and_a_re_entry_keeps_it() {
     let (one, other, name) = (client().await, client().await, name("tokens"));
     let mut last = FencingToken::new(0);
     for round in 0..6 {

@@ -100,7 +100,7 @@ async fn each_value_ends_by_itself() {
 
 /// Number 14 of the original's flaws: what was lost in part was given back in part, with an error.
 #[tokio::test]
-async fn a_set_lost_in_part_is_lost_and_given_up_as_a_whole() {
+async fn flaw_14_a_set_lost_in_part_is_lost_and_given_up_as_a_whole() {
     let client = client_with(|builder| builder.watchdog_timeout(ms(900))).await;
     let (other, name) = (self::client().await, name("part"));
     let guard = of(&client, &name, &["a", "b", "c"])

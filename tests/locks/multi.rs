@@ -110,7 +110,7 @@ async fn nonsense_is_refused() {
 
 /// Two that want the same members in another order, and a lease each time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn opposite_orders_never_stop_each_other() {
+async fn flaw_15_opposite_orders_never_stop_each_other() {
     let (one, other, stem) = (client().await, client().await, name("orders"));
     let mut tasks = Vec::new();
     for task in 0..6 {
@@ -164,7 +164,7 @@ async fn one_lost_member_loses_the_set() {
 }
 
 #[tokio::test]
-async fn dropped_at_every_poll_no_member_is_left() {
+async fn flaw_15_dropped_at_every_poll_no_member_is_left() {
     let client = client_with(|builder| builder.safety_poll(ms(20))).await;
     let (other, stem) = (self::client().await, name("polls"));
     let lock = three(&client, &stem).with_owner(Owner::fresh());

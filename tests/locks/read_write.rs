@@ -109,7 +109,7 @@ async fn waiting_readers(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn four_readers_come_in_together_when_the_writer_leaves() {
+async fn flaw_4_four_readers_come_in_together_when_the_writer_leaves() {
     let far = |builder: redlatch::ClientBuilder| builder.safety_poll(secs(20));
     let (writer, reader, name) = (client().await, client_with(far).await, name("convoy"));
     let write = writer.read_write_lock(&*name).write().await.expect("free");
@@ -139,7 +139,7 @@ async fn four_readers_come_in_together_when_the_writer_leaves() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_downgrade_lets_waiting_readers_in() {
+async fn flaw_4_a_downgrade_lets_waiting_readers_in() {
     let far = |builder: redlatch::ClientBuilder| builder.safety_poll(secs(20));
     let (writer, reader, name) = (client().await, client_with(far).await, name("downgrade"));
     let lock = writer.read_write_lock(&*name);
@@ -181,7 +181,7 @@ async fn a_reader_cannot_become_a_writer() {
 
 /// Number 2 of the original's flaws: a read unlock under a write hold stopped the write's renewal.
 #[tokio::test]
-async fn a_read_unlock_under_a_write_hold_leaves_the_write_renewed() {
+async fn flaw_2_a_read_unlock_under_a_write_hold_leaves_the_write_renewed() {
     let client = client_with(|builder| builder.watchdog_timeout(ms(600))).await;
     let name = name("renewed");
     let lock = client.read_write_lock(&*name).with_owner(Owner::fresh());
@@ -201,7 +201,7 @@ async fn a_read_unlock_under_a_write_hold_leaves_the_write_renewed() {
 }
 
 #[tokio::test]
-async fn renewal_keeps_every_marker_of_ours_and_none_of_others() {
+async fn flaw_20_renewal_keeps_every_marker_of_ours_and_none_of_others() {
     let client = client_with(|builder| builder.watchdog_timeout(ms(900))).await;
     let (name, direct) = (name("markers"), direct());
     dead_reader(&direct, &name, 1_500);
@@ -464,5 +464,25 @@ async fn a_read_in_a_multi_lock_under_the_own_write_lasts_as_long_as_it_says() {
     assert!(direct().pttl(&name) > 95_000);
     guard.unlock().await.expect("held");
     nothing_but(&name, &[]).await;
+    close(client).await;
+}
+
+/// A JVM's second send of an unlock that found nothing is answered with success.
+#[tokio::test]
+async fn flaw_18_unlocking_what_is_gone_fails_however_often() {
+    let (client, name) = (client().await, name("gone"));
+    let lock = client.read_write_lock(&*name).with_owner(Owner::fresh());
+    let guards = (lock.write().await.expect("free"), lock.write_lock().raw());
+    guards.1.lock().await.expect("re-enters");
+    direct().cmd(&["DEL", &name]).accepted();
+    assert!(guards.0.unlock().await.expect_err("lost").is_lost());
+    for _ in 0..2 {
+        let refused = guards.1.unlock().await.expect_err("lost");
+        assert!(
+            matches!(refused, redlatch::Error::NotHeld { .. }),
+            "{refused}"
+        );
+    }
+    assert!(!direct().exists(&name));
     close(client).await;
 }

@@ -57,8 +57,8 @@ async fn nobody_gets_in_front_of_a_head_that_takes_its_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_gone_is_lost_to_us() {
-    let Some(driver) = jvm_or_skip("what_is_gone_is_lost_to_us") else {
+async fn flaw_10_what_is_gone_is_lost_to_us() {
+    let Some(driver) = jvm_or_skip("flaw_10_what_is_gone_is_lost_to_us") else {
         return;
     };
     let _quiet = quiet().await;

@@ -170,8 +170,8 @@ async fn in_turn_with_the_servers_clock_ahead_or_behind() {
 /// What a JVM's waiter adds to the deadlines behind it goes when it gets in, and so does what one of ours adds: else a JVM
 /// that dies behind many of ours would block other JVMs for five minutes for each of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn our_grants_leave_no_time_behind_them() {
-    let Some(driver) = jvm_or_skip("our_grants_leave_no_time_behind_them") else {
+async fn flaw_9_our_grants_leave_no_time_behind_them() {
+    let Some(driver) = jvm_or_skip("flaw_9_our_grants_leave_no_time_behind_them") else {
         return;
     };
     let _quiet = quiet().await;
