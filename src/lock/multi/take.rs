@@ -122,8 +122,8 @@ impl Inner {
 #[derive(Debug, Default)]
 struct Round {
     grips: Vec<Grip>,
-    /// The first one that is busy.
-    busy: Option<usize>,
+    /// Those that are busy.
+    busy: Vec<usize>,
     failures: Vec<String>,
 }
 
@@ -132,7 +132,7 @@ impl Round {
     fn add(&mut self, at: usize, outcome: Result<Option<Grip>>) -> Result<()> {
         match outcome {
             Ok(Some(grip)) => self.grips.push(grip),
-            Ok(None) => self.busy = self.busy.or(Some(at)),
+            Ok(None) => self.busy.push(at),
             Err(error @ (Error::InvalidArgument { .. } | Error::AlreadyHeld { .. })) => {
                 return Err(error);
             }
@@ -243,7 +243,7 @@ impl Set {
 
     /// All at once, each with little time, until more than half have granted and enough of the lease is left. Whoever misses
     /// the majority waits with empty hands for the first member that is busy, the same one for everybody, and takes the
-    /// others when it has that one.
+    /// others when it has that one; for the next one where that does not come.
     async fn take_majority(
         &self,
         owner: Owner,
@@ -255,6 +255,7 @@ impl Set {
         let mut pause = FIRST_PAUSE;
         let mut hopeless_since = None;
         let mut first: Option<(usize, Grip)> = None;
+        let mut waits = 0;
         loop {
             let skip = first.as_ref().map(|(at, _)| *at);
             let rest = self
@@ -308,12 +309,14 @@ impl Set {
                 Patience::Until(deadline) => deadline.saturating_duration_since(now),
                 Patience::None | Patience::Unlimited => Duration::MAX,
             };
-            match busy.filter(|_| !hopeless) {
+            let awaited = busy.get(waits % busy.len().max(1)).copied();
+            match awaited.filter(|_| !hopeless) {
                 Some(at) => {
-                    let wait = jitter(LONGEST_PAUSE * 4).min(limit);
+                    let wait = jitter(LONGEST_PAUSE * 2).min(limit);
                     let until = Patience::Until(later(now, wait));
                     let waiting = self.members[at].grip(owner, until, length, loose);
                     first = waiting.await.ok().flatten().map(|grip| (at, grip));
+                    waits += usize::from(first.is_none());
                 }
                 None => sleep(jitter(pause).min(limit)).await,
             }
