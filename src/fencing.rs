@@ -29,6 +29,7 @@ use crate::{
         Engine,
         script::{Command, Script, decimal, script},
         transport::Reply,
+        unexpected,
     },
     error::{Error, Result},
     lock::FencingToken,
@@ -198,10 +199,7 @@ impl FencedCell {
     }
 
     fn unexpected(&self, reply: &Reply) -> Error {
-        Error::UnexpectedReply {
-            name: self.name.clone(),
-            reply: format!("{reply:?}"),
-        }
+        unexpected(&self.name, reply)
     }
 }
 

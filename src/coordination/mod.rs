@@ -14,6 +14,7 @@ use crate::{
         script::Command,
         trade::{Names, Trade},
         transport::Reply,
+        unexpected,
     },
     error::{Error, Result},
     naming,
@@ -89,10 +90,7 @@ impl Handle {
     }
 
     fn odd(&self, reply: &Reply) -> Error {
-        Error::UnexpectedReply {
-            name: self.name.clone(),
-            reply: format!("{reply:?}").chars().take(200).collect(),
-        }
+        unexpected(&self.name, reply)
     }
 
     fn int(&self, reply: &Reply) -> Result<i64> {

@@ -386,7 +386,7 @@ fn describe(name: &Arc<str>, fault: Fault, indeterminate: bool) -> Error {
 }
 
 /// A reply in nobody's language.
-fn unexpected(name: &Arc<str>, reply: &Reply) -> Error {
+pub(crate) fn unexpected(name: &Arc<str>, reply: &Reply) -> Error {
     Error::UnexpectedReply {
         name: name.clone(),
         reply: format!("{reply:?}").chars().take(200).collect(),

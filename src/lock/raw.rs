@@ -11,10 +11,15 @@ use crate::{
         protocol::{Call, Question},
         release::Grip,
         transport::Reply,
+        unexpected,
     },
-    error::{Error, Result},
+    error::Result,
     owner::Owner,
 };
+
+// Named in the documentation only.
+#[cfg(doc)]
+use crate::error::Error;
 
 /// A lock held by an *owner*, not by a guard: the verbs of `RLock`, one for one.
 ///
@@ -272,10 +277,7 @@ impl<K: Kind> RawLock<K> {
 
 /// The number a reply must be.
 pub(super) fn number(call: &Call, reply: &Reply) -> Result<i64> {
-    reply.as_int().ok_or_else(|| Error::UnexpectedReply {
-        name: call.shown.clone(),
-        reply: format!("{reply:?}"),
-    })
+    reply.as_int().ok_or_else(|| unexpected(&call.shown, reply))
 }
 
 impl<K: Kind> Clone for RawLock<K> {

@@ -1,10 +1,9 @@
 //! Callers that leave: at every poll, at random moments, on other threads.
 
-use redlatch_support::{Server, eventually_async};
+use redlatch_support::{Server, eventually_async, polled};
 
 use crate::kit::{
-    client, close, connect, direct, ms, name, polled, secs, until_nothing_is_left, until_value,
-    value,
+    client, close, connect, direct, ms, name, secs, until_nothing_is_left, until_value, value,
 };
 
 #[tokio::test]

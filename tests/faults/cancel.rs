@@ -1,47 +1,11 @@
 //! Callers that leave: at every poll, at random moments, at shutdown.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::time::Duration;
 
 use redlatch::{Client, Owner};
-use redlatch_support::{Server, eventually_async};
+use redlatch_support::{Server, eventually_async, polled};
 
 use crate::kit::{close, connect, ms, secs, until_nothing_is_left};
-
-/// Polls a future a number of times and then gives it up.
-struct Polls<F> {
-    future: Pin<Box<F>>,
-    left: usize,
-}
-
-impl<F: Future> Future for Polls<F> {
-    type Output = Option<F::Output>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.left == 0 {
-            return Poll::Ready(None);
-        }
-        self.left -= 1;
-        match self.future.as_mut().poll(context) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if self.left == 0 => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-}
-
-/// `None` when the future was given up after `left` polls.
-async fn polled<F: Future>(left: usize, future: F) -> Option<F::Output> {
-    Polls {
-        future: Box::pin(future),
-        left,
-    }
-    .await
-}
 
 /// Asks whether nothing of `name` is left on the server.
 async fn until_free(server: &Server, name: &str) {

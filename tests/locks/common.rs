@@ -1,11 +1,6 @@
 //! What every test of this binary needs.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::time::Duration;
 
 use redlatch::{Client, ClientBuilder};
 use redlatch_support::{Direct, Server, eventually_async, unique_name};
@@ -96,35 +91,4 @@ pub(crate) async fn nothing_but(name: &str, allowed: &[String]) {
 pub(crate) fn markers(name: &str) -> Vec<String> {
     let pattern = format!("{{{name}}}:*:rwlock_timeout:*");
     direct().cmd(&["KEYS", &pattern]).accepted().strings()
-}
-
-/// Polls a future a number of times and then gives it up.
-struct Polls<F> {
-    future: Pin<Box<F>>,
-    left: usize,
-}
-
-impl<F: Future> Future for Polls<F> {
-    type Output = Option<F::Output>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.left == 0 {
-            return Poll::Ready(None);
-        }
-        self.left -= 1;
-        match self.future.as_mut().poll(context) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if self.left == 0 => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-}
-
-/// `None` when the future was given up after `left` polls.
-pub(crate) async fn polled<F: Future>(left: usize, future: F) -> Option<F::Output> {
-    Polls {
-        future: Box::pin(future),
-        left,
-    }
-    .await
 }

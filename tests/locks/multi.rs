@@ -6,10 +6,10 @@ use std::{
 };
 
 use redlatch::{AnyLock, Client, Error, LossCause, MultiLock, Owner};
-use redlatch_support::{Proxy, Server, eventually_async};
+use redlatch_support::{Proxy, Server, eventually_async, polled};
 
 use crate::common::{
-    client, client_with, close, direct, ms, name, nothing_but, polled, secs, until_nothing_is_left,
+    client, client_with, close, direct, ms, name, nothing_but, secs, until_nothing_is_left,
 };
 
 fn three(client: &Client, stem: &str) -> MultiLock {

@@ -3,10 +3,11 @@
 use std::future::IntoFuture;
 
 use redlatch::{Error, LossCause, Owner};
+use redlatch_support::polled;
 
 use super::Subject;
 use crate::common::{
-    asleep, client, client_with, close, direct, markers, ms, name, nothing_but, polled, secs,
+    asleep, client, client_with, close, direct, markers, ms, name, nothing_but, secs,
     until_nothing_is_left,
 };
 

@@ -6,18 +6,21 @@
 //! - [`history`] checks that no two holders of a lock ever met.
 //! - [`jvm`] drives the real Redisson.
 //! - [`proxy`] sits between a client and a server and breaks what a test tells it to break.
+//! - [`mod@polled`] gives a future up in the middle.
 //! - [`wait`] waits for a condition instead of sleeping.
 
 pub mod finder;
 pub mod frame;
 pub mod history;
 pub mod jvm;
+pub mod polled;
 pub mod proxy;
 pub mod resp;
 pub mod server;
 pub mod wait;
 
 pub use finder::{Flavor, ServerBinary};
+pub use polled::polled;
 pub use proxy::{Action, MessageAction, MessageRule, Proxy, Rule, RuleHandle};
 pub use resp::{Direct, Value};
 pub use server::{Server, unique_name};
