@@ -146,6 +146,30 @@ async fn flaw_14_a_set_lost_in_part_is_lost_and_given_up_as_a_whole() {
 }
 
 #[tokio::test]
+async fn values_of_the_dead_go_with_a_release() {
+    let (client, direct, name) = (client().await, direct(), name("dead-values"));
+    let fields = ["AAAAAAAAAAAAAAAAAAAAAA", "BBBBBBBBBBBBBBBBBBBBBB"];
+    let until = |ms: &'static str| ["1", ms].map(str::to_owned);
+    for (field, [count, ends]) in fields.iter().zip([until("1"), until("99999999999999")]) {
+        let (counts, times) = (
+            format!("{field}:dead:1:lock_count"),
+            format!("{field}:dead:1:expire_time"),
+        );
+        direct.cmd(&[
+            "HSET", &name, field, "dead:1", &counts, &count, &times, &ends,
+        ]);
+    }
+    let guard = of(&client, &name, &["a"]).lock().await.expect("free");
+    assert_eq!(direct.hgetall(&name).len(), 9);
+    guard.unlock().await.expect("held");
+    let left = direct.hgetall(&name);
+    assert_eq!(left.len(), 3, "the living value alone: {left:?}");
+    assert!(left.contains_key(fields[1]));
+    direct.cmd(&["DEL", &name]);
+    close(client).await;
+}
+
+#[tokio::test]
 async fn no_value_is_no_lock() {
     let client = client().await;
     let none = of(&client, "group", &[]).try_lock().await;

@@ -11,6 +11,7 @@
 -- Returns 1 freed; 2 freed, but the wake-up was refused; 0 holds remain; nil not held by this owner
 -- Publishes 0 on KEYS[2] when freed
 -- Builds: no key, but the names of fields
+-- Sweeps: some values whose time is over, all of them in a small group, since the hash outlives them
 local at, name, owner, lost = now(), KEYS[1], ARGV[1], false
 for i = 5, #ARGV, 2 do
   lost = lost or holder(name, ARGV[i], at) ~= owner
@@ -27,6 +28,12 @@ end
 if kept > 0 then
   outlast(name, ARGV[3])
   return 0
+end
+for _, field in ipairs(redis.call('hrandfield', name, 48)) do
+  local ended = not string.find(field, ':', 1, true) and redis.call('hget', name, field)
+  if ended and not holder(name, field, at) then
+    set(name, field, ended, 0)
+  end
 end
 local refused = type(redis.pcall(ARGV[4], KEYS[2], '0')) == 'table'
 if lost then
