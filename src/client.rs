@@ -5,17 +5,17 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 use fred::types::{
     RespVersion,
-    config::{Config, ServerConfig},
+    config::{ClusterDiscoveryPolicy, Config, ServerConfig},
 };
 use tokio::runtime::Handle;
 
 use crate::{
-    config::{NameMapper, Settings},
+    config::{NameMapper, Settings, ShardedPubSub},
     engine::{
         Engine,
         close::CloseReport,
         script::{Command, INSPECT_HASH},
-        transport::{Fault, fred_transport::FredTransport},
+        transport::{Fault, router::Router},
     },
     error::{Error, Result},
     events::Events,
@@ -116,13 +116,19 @@ impl Client {
             keys: vec![name.clone()],
             args: Vec::new(),
         };
-        let subcommand = Bytes::from_static(b"NUMSUB");
+        let sharded = self.engine.pubsub().sharded();
+        let subcommand = Bytes::from_static(if sharded {
+            b"SHARDNUMSUB"
+        } else {
+            b"NUMSUB" as &[u8]
+        });
         let numsub = [&subcommand, &channels[0], &channels[1]];
         let (first, last) = (Bytes::from_static(b"0"), Bytes::from_static(b"-1"));
         let range = [&queue, &first, &last];
         let (fields, waiters, queue) = tokio::try_join!(
             self.engine.read(&shown, &command),
-            self.engine.query(&shown, "PUBSUB", &numsub),
+            self.engine
+                .query_about(&shown, channels[0].clone(), "PUBSUB", &numsub),
             self.engine.query(&shown, "LRANGE", &range),
         )?;
         let here = self.engine.waiting_here(&name);
@@ -182,24 +188,51 @@ impl ClientBuilder {
     ///
     /// [`Error::InvalidArgument`] for an address that makes no sense.
     pub fn url(mut self, url: impl AsRef<str>) -> Result<Self> {
-        let url = url.as_ref();
-        if !url.starts_with("redis://") && !url.starts_with("rediss://") {
-            return Err(Error::invalid(
-                "url",
-                "it must begin with redis:// or rediss://",
-            ));
-        }
-        if url.starts_with("rediss://") && !cfg!(feature = "tls-rustls") {
-            return Err(Error::invalid(
-                "url",
-                "rediss:// needs the feature tls-rustls",
-            ));
-        }
-        let mut config = Config::from_url_centralized(url)
-            .map_err(|error| Error::invalid("url", error.details().to_owned()))?;
-        config.version = RespVersion::RESP3;
+        self.config = Some(parse(url.as_ref())?);
+        Ok(self)
+    }
+
+    /// A Redis or Valkey cluster, by the addresses of some of its nodes: one that answers is enough to find the others.
+    /// User, password and TLS are those of the first address.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] for an address that makes no sense, and for none.
+    ///
+    /// *Redisson*: `useClusterServers`.
+    pub fn cluster(mut self, urls: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self> {
+        let nodes: Vec<_> = urls
+            .into_iter()
+            .map(|url| parse(url.as_ref()))
+            .collect::<Result<_>>()?;
+        let hosts = nodes.iter().flat_map(|node| node.server.hosts()).collect();
+        let mut config = nodes
+            .into_iter()
+            .next()
+            .ok_or_else(|| Error::invalid("url", "no node of the cluster was named"))?;
+        config.server = ServerConfig::Clustered {
+            hosts,
+            policy: ClusterDiscoveryPolicy::default(),
+        };
         self.config = Some(config);
         Ok(self)
+    }
+
+    /// How waiters are woken on a cluster. Default [`ShardedPubSub::Auto`]; all clients of a lock must agree.
+    ///
+    /// *Redisson*: `shardedSubscriptionMode`.
+    pub fn sharded_pubsub(mut self, mode: ShardedPubSub) -> Self {
+        self.settings.sharded_pubsub = mode;
+        self
+    }
+
+    /// How often a cluster is asked who is responsible for what when nothing speaks for it. Anything that looks like a
+    /// change has it asked at once. Default 2 s.
+    ///
+    /// *Redisson*: `scanInterval`.
+    pub fn topology_refresh(mut self, interval: Duration) -> Self {
+        self.settings.topology_refresh = interval;
+        self
     }
 
     /// Where the server is and how to log in, as fred says it.
@@ -298,16 +331,21 @@ impl ClientBuilder {
         let config = self.config.ok_or_else(|| {
             Error::invalid("url", "no server was named: call url() or fred_config()")
         })?;
-        if !matches!(config.server, ServerConfig::Centralized { .. }) {
+        if matches!(config.server, ServerConfig::Sentinel { .. }) {
             return Err(Error::invalid(
                 "fred_config",
-                "only single servers are supported so far, no cluster and no sentinel",
+                "sentinels are not supported so far",
             ));
+        }
+        if matches!(config.server, ServerConfig::Clustered { .. })
+            && config.database.unwrap_or_default() != 0
+        {
+            return Err(Error::invalid("database", "a cluster has only database 0"));
         }
         let runtime = Handle::try_current().map_err(|_| {
             Error::invalid("runtime", "connect must be called inside a tokio runtime")
         })?;
-        let transport = FredTransport::connect(&config, &self.settings, runtime.clone())
+        let transport = Router::connect(&config, &self.settings, runtime.clone())
             .await
             .map_err(|fault| connect_error(&config, fault))?;
         let server = format!(
@@ -320,11 +358,36 @@ impl ClientBuilder {
     }
 }
 
+/// Reads `redis://` and `rediss://`.
+fn parse(url: &str) -> Result<Config> {
+    if !url.starts_with("redis://") && !url.starts_with("rediss://") {
+        return Err(Error::invalid(
+            "url",
+            "it must begin with redis:// or rediss://",
+        ));
+    }
+    if url.starts_with("rediss://") && !cfg!(feature = "tls-rustls") {
+        return Err(Error::invalid(
+            "url",
+            "rediss:// needs the feature tls-rustls",
+        ));
+    }
+    let mut config = Config::from_url_centralized(url)
+        .map_err(|error| Error::invalid("url", error.details().to_owned()))?;
+    config.version = RespVersion::RESP3;
+    Ok(config)
+}
+
+/// All addresses there are, in an order that does not depend on how they were named.
 fn address(config: &Config) -> String {
-    let hosts = config.server.hosts();
-    hosts
-        .first()
-        .map_or_else(|| "server".to_owned(), ToString::to_string)
+    let mut hosts: Vec<_> = config
+        .server
+        .hosts()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    hosts.sort();
+    hosts.join(",")
 }
 
 fn connect_error(config: &Config, fault: Fault) -> Error {

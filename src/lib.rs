@@ -71,6 +71,7 @@ pub use fred;
 pub use crate::{
     backoff::BackOff,
     client::{Client, ClientBuilder},
+    config::ShardedPubSub,
     coordination::{
         AcquireExpirable, AcquirePermits, CountDownLatch, ExpirablePermit, ExpirableSemaphore,
         PermitId, Semaphore, SemaphorePermit, WaitForLatch,

@@ -4,7 +4,7 @@ use std::{fmt, future::IntoFuture, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Handle, PUBLISH};
+use super::Handle;
 use crate::{
     client::Client,
     engine::{
@@ -18,9 +18,9 @@ use crate::{
     lock::patience,
 };
 
-static TRY_SET: Script = script!("latch/try_set");
-static COUNT_DOWN: Script = script!("latch/count_down");
-static DELETE: Script = script!("latch/delete");
+static TRY_SET: Script = script!("latch/try_set", after "announce");
+static COUNT_DOWN: Script = script!("latch/count_down", after "announce");
+static DELETE: Script = script!("latch/delete", after "announce");
 static COUNT: Script = script!("latch/count");
 static PROBE: Script = script!("probe/latch");
 
@@ -67,7 +67,7 @@ impl Trade for Wire {
         Command {
             script: &COUNT_DOWN,
             keys: vec![names.key.clone(), names.channel.clone()],
-            args: vec![decimal(n), PUBLISH],
+            args: vec![decimal(n), names.publish.clone()],
         }
     }
 
@@ -143,7 +143,7 @@ impl CountDownLatch {
         let set = |names: &Names| Command {
             script: &TRY_SET,
             keys: vec![names.key.clone(), names.channel.clone()],
-            args: vec![decimal(count), PUBLISH],
+            args: vec![decimal(count), names.publish.clone()],
         };
         Ok(self.handle.once(set).await?.is_some())
     }
@@ -220,7 +220,7 @@ impl CountDownLatch {
         let delete = |names: &Names| Command {
             script: &DELETE,
             keys: vec![names.key.clone(), names.channel.clone()],
-            args: vec![PUBLISH],
+            args: vec![names.publish.clone()],
         };
         Ok(self.handle.once(delete).await?.is_some())
     }

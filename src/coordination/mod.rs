@@ -35,9 +35,6 @@ pub use self::{
     semaphore::{AcquirePermits, Semaphore},
 };
 
-/// The verb with which changes are announced.
-const PUBLISH: Bytes = Bytes::from_static(b"PUBLISH");
-
 /// Most permits in one call: what Redisson can count.
 const MOST_PERMITS: u32 = i32::MAX.unsigned_abs();
 
@@ -55,8 +52,9 @@ impl Handle {
         let key = self.engine.settings.map_name(&self.name)?;
         let client = &self.engine.client_id;
         let kind = self.trade.kind();
-        Ok(Names {
+        let names = Names {
             shown: self.name.clone(),
+            publish: Bytes::from_static(self.engine.pubsub().arg().as_bytes()),
             second: naming::suffixed(&key, "timeout").into(),
             channel: (self.channel)(&key).into(),
             mark: format!(
@@ -65,7 +63,10 @@ impl Handle {
             )
             .into(),
             key: key.into(),
-        })
+        };
+        let together = [&names.key, &names.second, &names.channel, &names.mark];
+        self.engine.check_slots(&names.shown, together)?;
+        Ok(names)
     }
 
     fn desk(&self) -> Result<DeskRef> {
@@ -182,6 +183,7 @@ pub(crate) fn examples() -> Vec<(Command, bool)> {
         second: bytes(b"{n}:timeout"),
         channel: bytes(b"c"),
         mark: bytes(b"m"),
+        publish: bytes(b"PUBLISH"),
     };
     let ask = Arc::new(Ask {
         permits: 1,

@@ -168,7 +168,7 @@ pub(crate) struct Call {
     pub(crate) field: Bytes,
     pub(crate) owner: Owner,
     pub(crate) protocol: &'static dyn Protocol,
-    /// `PUBLISH` or its sharded twin.
+    /// How a release is announced: see [`PubSub::arg`](super::transport::PubSub::arg).
     pub(crate) publish: &'static str,
     /// The pauses of one that is woken by nobody.
     pub(crate) backoff: BackOff,
@@ -264,6 +264,18 @@ pub(crate) struct Ask {
     pub(crate) floor: i64,
 }
 
+impl Ask {
+    /// For one hold, whoever asks.
+    pub(super) const FIRST: Self = Self {
+        holds: 1,
+        ttl_ms: 1,
+        stays: true,
+        placed: false,
+        token: 0,
+        floor: 0,
+    };
+}
+
 /// What remains to an owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rest {
@@ -274,6 +286,16 @@ pub(crate) struct Rest {
     pub(crate) ttl_ms: u64,
     /// How long they last, renewed or not.
     pub(crate) lasts_ms: u64,
+}
+
+impl Rest {
+    /// Nothing.
+    pub(super) const NONE: Self = Self {
+        holds: 0,
+        most: 1,
+        ttl_ms: 0,
+        lasts_ms: 0,
+    };
 }
 
 /// Keys and arguments of one script over many locks.

@@ -239,9 +239,17 @@ pub(super) async fn custom(
     verb: &'static str,
     args: Vec<Bytes>,
 ) -> Result<Value, FredError> {
-    let command = CustomCommand::new_static(verb, ClusterHash::Random, false);
     let args: Vec<Value> = args.into_iter().map(Value::Bytes).collect();
-    client.custom(command, args).await
+    client.custom(custom_command(verb), args).await
+}
+
+pub(super) fn custom_command(verb: &'static str) -> CustomCommand {
+    CustomCommand::new_static(verb, ClusterHash::Random, false)
+}
+
+/// The digest by which a server knows a script.
+pub(crate) fn sha1(source: &str) -> String {
+    fred::util::sha1_hash(source)
 }
 
 /// Pings within `limit`; false when there is no good answer.

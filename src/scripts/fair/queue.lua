@@ -33,7 +33,7 @@ local function keep_place(queue, deadlines, owner, place, at)
 end
 -- Nobody hears what is said to an owner: it is dead, or away.
 local function is_deaf(base, publish, owner)
-  return redis.pcall(publish, base .. ':' .. owner, '0') == 0
+  return announce(publish, base .. ':' .. owner, '0') == 0
 end
 -- Takes back what a place of ours added to the deadlines behind it, but leaves who listens at least until `least`.
 local function close_up(queue, deadlines, base, publish, from, least)
@@ -64,7 +64,7 @@ local function turn(queue, deadlines, base, publish, at, me)
       return head
     end
     local deadline = deadline_of(deadlines, head)
-    local heard = deadline and redis.pcall(publish, base .. ':' .. head, '0')
+    local heard = deadline and announce(publish, base .. ':' .. head, '0')
     local silent, client = heard == 0, string.match(head, '^(.*):')
     if deadline and not (silent and (deadline <= at or client == gone)) and (promoted or deadline + GRACE > at) then
       local least = promoted and at + TURN or deadline

@@ -18,4 +18,4 @@ end
 if freed == 0 then
   return 0
 end
-return type(redis.pcall(ARGV[1], KEYS[2], '0')) == 'table' and 2 or 1
+return type(announce(ARGV[1], KEYS[2], '0')) == 'table' and 2 or 1

@@ -35,7 +35,7 @@ for _, field in ipairs(redis.call('hrandfield', name, 48)) do
     set(name, field, ended, 0)
   end
 end
-local refused = type(redis.pcall(ARGV[4], KEYS[2], '0')) == 'table'
+local refused = type(announce(ARGV[4], KEYS[2], '0')) == 'table'
 if lost then
   return nil
 end

@@ -21,7 +21,7 @@ else
   redis.call('del', KEYS[2])
 end
 redis.call('set', KEYS[1], table.concat({ARGV[1], left}, ':'), 'px', ARGV[2])
-if left == 0 and before > 0 and type(redis.pcall(ARGV[4], KEYS[3], '0')) == 'table' then
+if left == 0 and before > 0 and type(announce(ARGV[4], KEYS[3], '0')) == 'table' then
   return {left, 0}
 end
 return {left, 1}

@@ -12,7 +12,7 @@ if redis.call('del', KEYS[2]) == 0 then
   return {false, 1}
 end
 redis.call('set', KEYS[1], table.concat({ARGV[1], '1'}, ':'), 'px', ARGV[2])
-if type(redis.pcall(ARGV[3], KEYS[3], '1')) == 'table' then
+if type(announce(ARGV[3], KEYS[3], '1')) == 'table' then
   return {1, 0}
 end
 return {1, 1}

@@ -14,7 +14,7 @@ if redis.call('exists', KEYS[2]) == 1 then
 end
 redis.call('set', KEYS[2], ARGV[3])
 redis.call('set', KEYS[1], table.concat({ARGV[1], ARGV[3]}, ':'), 'px', ARGV[2])
-if type(redis.pcall(ARGV[4], KEYS[3], '1')) == 'table' then
+if type(announce(ARGV[4], KEYS[3], '1')) == 'table' then
   return {ARGV[3], 0}
 end
 return {ARGV[3], 1}

@@ -18,7 +18,7 @@ for slice = 1, 10 do
   end
   local total = redis.call('incrby', KEYS[1], #ended)
   redis.call('zrem', KEYS[2], unpack(ended))
-  redis.pcall(ARGV[2], KEYS[3], total)
+  announce(ARGV[2], KEYS[3], total)
 end
 local free, answers, i = tonumber(redis.call('get', KEYS[1]) or '-1'), {-1}, 3
 if not free then

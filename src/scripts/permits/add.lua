@@ -12,7 +12,7 @@
 local total = redis.call('incrby', KEYS[2], ARGV[3])
 redis.call('persist', KEYS[2])
 redis.call('set', KEYS[1], table.concat({ARGV[1], total}, ':'), 'px', ARGV[2])
-if tonumber(ARGV[3]) > 0 and type(redis.pcall(ARGV[4], KEYS[3], ARGV[3])) == 'table' then
+if tonumber(ARGV[3]) > 0 and type(announce(ARGV[4], KEYS[3], ARGV[3])) == 'table' then
   return {total, 0}
 end
 return {total, 1}

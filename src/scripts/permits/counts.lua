@@ -15,7 +15,7 @@ for slice = 1, 10 do
   end
   local total = redis.call('incrby', KEYS[1], #ended)
   redis.call('zrem', KEYS[2], unpack(ended))
-  redis.pcall(ARGV[1], KEYS[3], total)
+  announce(ARGV[1], KEYS[3], total)
 end
 local free = tonumber(redis.call('get', KEYS[1]) or '0')
 if not free then

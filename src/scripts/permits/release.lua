@@ -28,7 +28,7 @@ for _, id in ipairs(ids) do
   redis.call('zrem', KEYS[3], id)
 end
 redis.call('set', KEYS[1], table.concat({ARGV[1], alive}, ':'), 'px', ARGV[2])
-if type(redis.pcall(ARGV[3], KEYS[4], total)) == 'table' then
+if type(announce(ARGV[3], KEYS[4], total)) == 'table' then
   return {alive, 0}
 end
 return {alive, 1}

@@ -24,7 +24,7 @@ for i = 4, #ARGV do
   redis.call('zrem', KEYS[3], ARGV[i])
 end
 redis.call('set', KEYS[1], table.concat({ARGV[1], given}, ':'), 'px', ARGV[2])
-if type(redis.pcall(ARGV[3], KEYS[4], given)) == 'table' then
+if type(announce(ARGV[3], KEYS[4], given)) == 'table' then
   return {given, 0}
 end
 return {given, 1}

@@ -24,7 +24,7 @@ else
   redis.call('incrby', KEYS[2], more)
 end
 redis.call('set', KEYS[1], table.concat({ARGV[1], ARGV[3]}, ':'), 'px', ARGV[2])
-if type(redis.pcall(ARGV[4], KEYS[4], ARGV[3])) == 'table' then
+if type(announce(ARGV[4], KEYS[4], ARGV[3])) == 'table' then
   return {ARGV[3], 0}
 end
 return {ARGV[3], 1}

@@ -20,6 +20,6 @@ if ARGV[2] ~= '0' then
 end
 redis.call('zadd', KEYS[1], ends, ARGV[1])
 if tonumber(ends) < before then
-  redis.pcall(ARGV[4], KEYS[2], '1')
+  announce(ARGV[4], KEYS[2], '1')
 end
 return 1

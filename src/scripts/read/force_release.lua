@@ -9,4 +9,4 @@ if redis.call('hget', KEYS[1], 'mode') ~= 'read' then
   return 0
 end
 redis.call('del', KEYS[1])
-return type(redis.pcall(ARGV[1], KEYS[2], '0')) == 'table' and 2 or 1
+return type(announce(ARGV[1], KEYS[2], '0')) == 'table' and 2 or 1

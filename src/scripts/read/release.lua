@@ -43,4 +43,4 @@ if longest > 0 or writing then
   return 0
 end
 redis.call('del', KEYS[1])
-return type(redis.pcall(ARGV[4], KEYS[2], '0')) == 'table' and 2 or 1
+return type(announce(ARGV[4], KEYS[2], '0')) == 'table' and 2 or 1

@@ -8,7 +8,7 @@
 if redis.call('del', KEYS[1]) == 0 then
   return 0
 end
-if type(redis.pcall(ARGV[1], KEYS[2], '0')) == 'table' then
+if type(announce(ARGV[1], KEYS[2], '0')) == 'table' then
   return 2
 end
 return 1

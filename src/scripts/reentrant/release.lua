@@ -19,7 +19,7 @@ if ARGV[2] ~= '0' then
   return 0
 end
 redis.call('del', KEYS[1])
-if type(redis.pcall(ARGV[4], KEYS[2], '0')) == 'table' then
+if type(announce(ARGV[4], KEYS[2], '0')) == 'table' then
   return 2
 end
 return 1

@@ -12,7 +12,7 @@
 local total = redis.call('incrby', KEYS[2], ARGV[3])
 redis.call('persist', KEYS[2])
 redis.call('set', KEYS[1], table.concat({ARGV[1], total}, ':'), 'px', ARGV[2])
-if type(redis.pcall(ARGV[4], KEYS[3], total)) == 'table' then
+if type(announce(ARGV[4], KEYS[3], total)) == 'table' then
   return {total, 0}
 end
 return {total, 1}

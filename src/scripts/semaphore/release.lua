@@ -15,7 +15,7 @@ if ARGV[5] == '1' and redis.call('exists', KEYS[2]) == 0 then
 end
 local total = redis.call('incrby', KEYS[2], ARGV[3])
 redis.call('set', KEYS[1], table.concat({ARGV[1], total}, ':'), 'px', ARGV[2])
-if type(redis.pcall(ARGV[4], KEYS[3], total)) == 'table' then
+if type(announce(ARGV[4], KEYS[3], total)) == 'table' then
   return {total, 0}
 end
 return {total, 1}

@@ -33,4 +33,4 @@ if longest > 0 then
 else
   redis.call('del', KEYS[1])
 end
-return type(redis.pcall(ARGV[4], KEYS[2], '1')) == 'table' and 2 or 1
+return type(announce(ARGV[4], KEYS[2], '1')) == 'table' and 2 or 1
