@@ -18,9 +18,9 @@ use crate::{
     lock::patience,
 };
 
-static TRY_SET: Script = script!("latch/try_set", after "announce");
-static COUNT_DOWN: Script = script!("latch/count_down", after "announce");
-static DELETE: Script = script!("latch/delete", after "announce");
+static TRY_SET: Script = script!("latch/try_set", after "publish/announce");
+static COUNT_DOWN: Script = script!("latch/count_down", after "publish/announce");
+static DELETE: Script = script!("latch/delete", after "publish/announce");
 static COUNT: Script = script!("latch/count");
 static PROBE: Script = script!("probe/latch");
 

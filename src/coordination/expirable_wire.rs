@@ -19,13 +19,13 @@ use crate::{
     error::{Error, Result},
 };
 
-static ACQUIRE: Script = script!("permits/acquire", after "announce");
-pub(super) static RELEASE: Script = script!("permits/release", after "announce");
-pub(super) static RELEASE_ALL: Script = script!("permits/release_all", after "announce");
-pub(super) static COUNTS: Script = script!("permits/counts", after "announce");
-pub(super) static SET: Script = script!("permits/set", after "announce");
-pub(super) static ADD: Script = script!("permits/add", after "announce");
-pub(super) static UPDATE_LEASE: Script = script!("permits/update_lease", after "announce");
+static ACQUIRE: Script = script!("permits/acquire", after "publish/announce");
+pub(super) static RELEASE: Script = script!("permits/release", after "publish/announce");
+pub(super) static RELEASE_ALL: Script = script!("permits/release_all", after "publish/announce");
+pub(super) static COUNTS: Script = script!("permits/counts", after "publish/announce");
+pub(super) static SET: Script = script!("permits/set", after "publish/announce");
+pub(super) static ADD: Script = script!("permits/add", after "publish/announce");
+pub(super) static UPDATE_LEASE: Script = script!("permits/update_lease", after "publish/announce");
 pub(super) static LEASE_TIME: Script = script!("permits/lease_time");
 static PROBE: Script = script!("probe/permits");
 

@@ -21,9 +21,9 @@ use crate::{
 };
 
 static ACQUIRE: Script = script!("semaphore/acquire");
-static RELEASE: Script = script!("semaphore/release", after "announce");
-static TRY_SET: Script = script!("semaphore/try_set", after "announce");
-static ADD: Script = script!("semaphore/add", after "announce");
+static RELEASE: Script = script!("semaphore/release", after "publish/announce");
+static TRY_SET: Script = script!("semaphore/try_set", after "publish/announce");
+static ADD: Script = script!("semaphore/add", after "publish/announce");
 static DRAIN: Script = script!("semaphore/drain");
 static DELETE: Script = script!("semaphore/delete");
 static PROBE: Script = script!("probe/semaphore");

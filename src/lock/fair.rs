@@ -32,11 +32,12 @@ use crate::{
 #[non_exhaustive]
 pub enum Fair {}
 
-static ACQUIRE: Script = script!("fair/acquire", after "announce", "fair/queue");
-static RELEASE: Script = script!("fair/release", after "announce", "fair/queue");
-static FORCE_RELEASE: Script = script!("fair/force_release", after "announce", "fair/queue");
-static ABANDON: Script = script!("fair/abandon", after "announce", "fair/queue");
-static LOOK: Script = script!("fair/look", after "announce", "fair/queue");
+static ACQUIRE: Script = script!("fair/acquire", after "publish/announce", "fair/queue");
+static RELEASE: Script = script!("fair/release", after "publish/announce", "fair/queue");
+static FORCE_RELEASE: Script =
+    script!("fair/force_release", after "publish/announce", "fair/queue");
+static ABANDON: Script = script!("fair/abandon", after "publish/announce", "fair/queue");
+static LOOK: Script = script!("fair/look", after "publish/announce", "fair/queue");
 
 /// Every script of this kind, for the tests that read them all.
 #[cfg(test)]

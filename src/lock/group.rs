@@ -181,8 +181,9 @@ impl fmt::Debug for GroupValue {
 }
 
 static ACQUIRE: Script = script!("group/acquire", after "group/clock");
-static RELEASE: Script = script!("group/release", after "announce", "group/clock");
-static FORCE_RELEASE: Script = script!("group/force_release", after "announce", "group/clock");
+static RELEASE: Script = script!("group/release", after "publish/announce", "group/clock");
+static FORCE_RELEASE: Script =
+    script!("group/force_release", after "publish/announce", "group/clock");
 static ASK: Script = script!("group/ask", after "group/clock");
 static RENEW: Script = script!("group/renew", after "group/clock");
 static LOOK: Script = script!("group/look", after "group/clock");

@@ -152,14 +152,14 @@ pub enum Read {}
 pub enum Write {}
 
 static READ_ACQUIRE: Script = script!("read/acquire");
-static READ_RELEASE: Script = script!("read/release", after "announce");
-static READ_FORCE_RELEASE: Script = script!("read/force_release", after "announce");
+static READ_RELEASE: Script = script!("read/release", after "publish/announce");
+static READ_FORCE_RELEASE: Script = script!("read/force_release", after "publish/announce");
 static READ_IS_LOCKED: Script = script!("read/is_locked");
 static READ_RENEW: Script = script!("renew/read");
 static READ_PROBE: Script = script!("probe/read");
 static WRITE_ACQUIRE: Script = script!("write/acquire");
-static WRITE_RELEASE: Script = script!("write/release", after "announce");
-static WRITE_FORCE_RELEASE: Script = script!("write/force_release", after "announce");
+static WRITE_RELEASE: Script = script!("write/release", after "publish/announce");
+static WRITE_FORCE_RELEASE: Script = script!("write/force_release", after "publish/announce");
 static WRITE_IS_LOCKED: Script = script!("write/is_locked");
 
 /// Every script of both sides, for the tests that read them all.

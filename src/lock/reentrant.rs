@@ -26,8 +26,8 @@ use crate::{
 pub enum Reentrant {}
 
 static ACQUIRE: Script = script!("reentrant/acquire");
-static RELEASE: Script = script!("reentrant/release", after "announce");
-static FORCE_RELEASE: Script = script!("reentrant/force_release", after "announce");
+static RELEASE: Script = script!("reentrant/release", after "publish/announce");
+static FORCE_RELEASE: Script = script!("reentrant/force_release", after "publish/announce");
 
 /// Every script of this kind, for the tests that read them all.
 #[cfg(test)]

@@ -1,0 +1,3 @@
+//! Redis and Valkey clusters.
+
+mod basics;

@@ -1,0 +1,4 @@
+//! More than one server: clusters, sentinels and replicas, and what happens to locks when responsibility moves.
+
+mod cluster;
+mod common;
