@@ -66,8 +66,8 @@ impl Trade for Wire {
     fn sum(&self, names: &Names, n: u64) -> Command {
         Command {
             script: &COUNT_DOWN,
-            keys: vec![names.key.clone(), names.channel.clone()],
-            args: vec![decimal(n), names.publish.clone()],
+            keys: vec![names.key.clone()],
+            args: vec![decimal(n), names.announcement.clone()],
         }
     }
 
@@ -142,8 +142,8 @@ impl CountDownLatch {
         }
         let set = |names: &Names| Command {
             script: &TRY_SET,
-            keys: vec![names.key.clone(), names.channel.clone()],
-            args: vec![decimal(count), names.publish.clone()],
+            keys: vec![names.key.clone()],
+            args: vec![decimal(count), names.announcement.clone()],
         };
         Ok(self.handle.once(set).await?.is_some())
     }
@@ -219,8 +219,8 @@ impl CountDownLatch {
     pub async fn delete(&self) -> Result<bool> {
         let delete = |names: &Names| Command {
             script: &DELETE,
-            keys: vec![names.key.clone(), names.channel.clone()],
-            args: vec![names.publish.clone()],
+            keys: vec![names.key.clone()],
+            args: vec![names.announcement.clone()],
         };
         Ok(self.handle.once(delete).await?.is_some())
     }

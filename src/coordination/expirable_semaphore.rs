@@ -212,7 +212,7 @@ impl ExpirableSemaphore {
         let counts = |names: &Names| Command {
             script: &COUNTS,
             keys: keys(names),
-            args: vec![names.publish.clone()],
+            args: vec![names.announcement.clone()],
         };
         let reply = self.handle.repeat(counts).await?;
         reply
@@ -306,7 +306,7 @@ impl ExpirableSemaphore {
         let set = |names: &Names| Command {
             script: &SET,
             keys: keys(names),
-            args: vec![decimal(permits), names.publish.clone()],
+            args: vec![decimal(permits), names.announcement.clone()],
         };
         self.handle.once(set).await?;
         Ok(())
@@ -327,8 +327,8 @@ impl ExpirableSemaphore {
         let change = check_change(permits)?;
         let add = |names: &Names| Command {
             script: &ADD,
-            keys: vec![names.key.clone(), names.channel.clone()],
-            args: vec![change, names.publish.clone()],
+            keys: vec![names.key.clone()],
+            args: vec![change, names.announcement.clone()],
         };
         self.handle.once(add).await?;
         Ok(())
@@ -351,12 +351,12 @@ impl ExpirableSemaphore {
         let lease_ms = wire_lease(lease)?;
         let update = |names: &Names| Command {
             script: &UPDATE_LEASE,
-            keys: vec![names.second.clone(), names.channel.clone()],
+            keys: vec![names.second.clone()],
             args: vec![
                 id.to_wire(),
                 decimal(lease_ms),
                 NEVER,
-                names.publish.clone(),
+                names.announcement.clone(),
             ],
         };
         let reply = self.handle.repeat(update).await?;

@@ -59,7 +59,7 @@ impl Trade for Wire {
     }
 
     fn ask(&self, names: &Names, asks: &[Arc<Ask>]) -> Command {
-        let mut args = vec![NEVER, names.publish.clone()];
+        let mut args = vec![NEVER, names.announcement.clone()];
         for ask in asks {
             args.extend([decimal(ask.permits), decimal(ask.lease_ms)]);
             args.extend(ask.ids.iter().cloned());
@@ -108,11 +108,7 @@ impl Trade for Wire {
 }
 
 pub(super) fn keys(names: &Names) -> Vec<Bytes> {
-    vec![
-        names.key.clone(),
-        names.second.clone(),
-        names.channel.clone(),
-    ]
+    vec![names.key.clone(), names.second.clone()]
 }
 
 pub(super) fn release(
@@ -120,7 +116,7 @@ pub(super) fn release(
     names: &Names,
     ids: impl IntoIterator<Item = Bytes>,
 ) -> Command {
-    let mut args = vec![names.publish.clone()];
+    let mut args = vec![names.announcement.clone()];
     args.extend(ids);
     Command {
         script,

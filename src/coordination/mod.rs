@@ -11,6 +11,7 @@ use crate::{
     engine::{
         Engine,
         desk::DeskRef,
+        protocol::announcement,
         script::Command,
         trade::{Names, Trade},
         transport::Reply,
@@ -52,11 +53,12 @@ impl Handle {
         let key = self.engine.settings.map_name(&self.name)?;
         let client = &self.engine.client_id;
         let kind = self.trade.kind();
+        let channel = (self.channel)(&key);
         let names = Names {
             shown: self.name.clone(),
-            publish: Bytes::from_static(self.engine.pubsub().arg().as_bytes()),
+            announcement: announcement(self.engine.pubsub().arg(), &channel),
             second: naming::suffixed(&key, "timeout").into(),
-            channel: (self.channel)(&key).into(),
+            channel: channel.into(),
             mark: format!(
                 "{}:{client}:{kind}",
                 naming::prefixed("redlatch_once", &key)
@@ -183,7 +185,7 @@ pub(crate) fn examples() -> Vec<(Command, bool)> {
         second: bytes(b"{n}:timeout"),
         channel: bytes(b"c"),
         mark: bytes(b"m"),
-        publish: bytes(b"PUBLISH"),
+        announcement: bytes(b"PUBLISH c"),
     };
     let ask = Arc::new(Ask {
         permits: 1,

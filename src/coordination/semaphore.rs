@@ -84,10 +84,10 @@ impl Trade for Wire {
 fn release(names: &Names, n: u64, if_exists: bool) -> Command {
     Command {
         script: &RELEASE,
-        keys: vec![names.key.clone(), names.channel.clone()],
+        keys: vec![names.key.clone()],
         args: vec![
             decimal(n),
-            names.publish.clone(),
+            names.announcement.clone(),
             decimal(u8::from(if_exists)),
         ],
     }
@@ -97,8 +97,12 @@ fn release(names: &Names, n: u64, if_exists: bool) -> Command {
 pub(super) fn try_set(names: &Names, permits: u32, ttl_ms: u64) -> Command {
     Command {
         script: &TRY_SET,
-        keys: vec![names.key.clone(), names.channel.clone()],
-        args: vec![decimal(permits), names.publish.clone(), decimal(ttl_ms)],
+        keys: vec![names.key.clone()],
+        args: vec![
+            decimal(permits),
+            names.announcement.clone(),
+            decimal(ttl_ms),
+        ],
     }
 }
 
@@ -294,8 +298,8 @@ impl Semaphore {
         let change = check_change(permits)?;
         let add = |names: &Names| Command {
             script: &ADD,
-            keys: vec![names.key.clone(), names.channel.clone()],
-            args: vec![change, names.publish.clone()],
+            keys: vec![names.key.clone()],
+            args: vec![change, names.announcement.clone()],
         };
         self.handle.once(add).await?;
         Ok(())

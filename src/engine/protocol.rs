@@ -188,6 +188,12 @@ pub(crate) struct Value {
 /// What separates the owner from the values in the name of a group's slot. Never sent.
 pub(crate) const OF: char = '|';
 
+/// How scripts announce something on a channel. The channel is not among the keys: on a cluster, a slot on the move would
+/// turn away whatever names a key that is never there.
+pub(crate) fn announcement(publish: &str, channel: &str) -> Bytes {
+    format!("{publish} {channel}").into()
+}
+
 impl Call {
     /// A call about the name `n` by an owner with this number.
     #[cfg(test)]
@@ -242,9 +248,9 @@ impl Call {
         }
     }
 
-    /// The publish command as an argument.
-    pub(crate) fn publish_arg(&self) -> Bytes {
-        Bytes::from_static(self.publish.as_bytes())
+    /// How scripts announce something on a channel.
+    pub(crate) fn announcement(&self, channel: &str) -> Bytes {
+        announcement(self.publish, channel)
     }
 }
 

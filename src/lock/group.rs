@@ -250,22 +250,22 @@ impl Protocol for Wire {
             owner(call),
             decimal(rest.holds),
             decimal(rest.ttl_ms),
-            call.publish_arg(),
+            reentrant::announcement(call),
         ];
         args.extend(counted(call));
         Command {
             script: &RELEASE,
-            keys: vec![call.name.clone(), reentrant::channel(call)],
+            keys: vec![call.name.clone()],
             args,
         }
     }
 
     fn force_release(&self, call: &Call) -> Command {
-        let mut args = vec![call.publish_arg()];
+        let mut args = vec![reentrant::announcement(call)];
         args.extend(fields(call));
         Command {
             script: &FORCE_RELEASE,
-            keys: vec![call.name.clone(), reentrant::channel(call)],
+            keys: vec![call.name.clone()],
             args,
         }
     }

@@ -177,6 +177,10 @@ pub(crate) static SCRIPTS: [&Script; 10] = [
     &WRITE_IS_LOCKED,
 ];
 
+fn announcement(call: &Call) -> Bytes {
+    call.announcement(&naming::rw_channel(call.name_str()))
+}
+
 fn channel(call: &Call) -> Bytes {
     naming::rw_channel(call.name_str()).into()
 }
@@ -207,8 +211,8 @@ fn marker_stem(call: &Call) -> String {
 fn force_release(script: &'static Script, call: &Call) -> Command {
     Command {
         script,
-        keys: vec![call.name.clone(), channel(call)],
-        args: vec![call.publish_arg()],
+        keys: vec![call.name.clone()],
+        args: vec![announcement(call)],
     }
 }
 
@@ -261,7 +265,6 @@ impl Protocol for Reading {
     fn release(&self, call: &Call, rest: &Rest) -> Command {
         let mut keys = vec![
             call.name.clone(),
-            channel(call),
             naming::marker_stem(call.name_str()).into(),
         ];
         keys.extend(markers(call, rest.most));
@@ -272,7 +275,7 @@ impl Protocol for Reading {
                 call.field.clone(),
                 decimal(rest.holds),
                 decimal(rest.ttl_ms),
-                call.publish_arg(),
+                announcement(call),
             ],
         }
     }
@@ -342,14 +345,13 @@ impl Protocol for Writing {
             script: &WRITE_RELEASE,
             keys: vec![
                 call.name.clone(),
-                channel(call),
                 naming::marker_stem(call.name_str()).into(),
             ],
             args: vec![
                 call.field.clone(),
                 decimal(rest.holds),
                 decimal(rest.ttl_ms),
-                call.publish_arg(),
+                announcement(call),
                 read_field(call).into(),
             ],
         }

@@ -27,7 +27,13 @@ async fn changes_hands<K: Kind>(kind: impl Fn(&redlatch::Client, &str) -> Lock<K
         let stats = other.stats();
         assert_eq!((stats.wakeups_by_message, stats.wakeups_by_poll), (1, 0));
         guard.unlock().await.expect("held");
-        assert!(one.inspect(&*name).await.expect("answers").holders.is_empty());
+        assert!(
+            one.inspect(&*name)
+                .await
+                .expect("answers")
+                .holders
+                .is_empty()
+        );
         close(one).await;
         close(other).await;
     }
@@ -76,7 +82,9 @@ async fn names_that_fall_apart_are_refused_up_front() {
         let name = format!("{name}{}", unique_name("odd").replace('-', "."));
         let slots = [name.clone(), format!("redisson_lock__channel:{name}")].map(slot_of);
         match client.lock(&*name).try_lock().await {
-            Err(Error::CrossSlot { name: shown, key, .. }) => {
+            Err(Error::CrossSlot {
+                name: shown, key, ..
+            }) => {
                 assert_eq!(&*shown, &*name);
                 assert!(key.starts_with("redisson_lock__channel:"), "{key}");
             }

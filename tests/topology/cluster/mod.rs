@@ -1,3 +1,4 @@
 //! Redis and Valkey clusters.
 
 mod basics;
+mod migration;
