@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crate::replication;
 use crate::resp::{Direct, Value};
 use crate::server::{Server, StartError, unique_name};
-use crate::wait::settled;
+use crate::wait::{done, settled};
 
 use view::View;
 
@@ -192,7 +192,7 @@ impl Cluster {
                 return self.check();
             }
             if asked.is_none_or(|asked| asked.elapsed() > FAILOVER_AGAIN) {
-                ask(&direct, &["CLUSTER", "FAILOVER"])?;
+                direct.ask(&["CLUSTER", "FAILOVER"])?;
                 asked = Some(Instant::now());
             }
             Err("the replica is not yet a master".into())
@@ -244,7 +244,7 @@ impl Cluster {
     }
 
     fn view(&self, index: usize) -> Result<View, String> {
-        let text = ask(&self.lookers[index], &["CLUSTER", "NODES"])?;
+        let text = self.lookers[index].ask(&["CLUSTER", "NODES"])?;
         let view = match &text {
             Value::Bulk(bytes) => View::parse(&String::from_utf8_lossy(bytes)),
             _ => None,
@@ -310,7 +310,7 @@ impl Cluster {
                     ));
                 }
             }
-            let info = ask(&self.lookers[*index], &["CLUSTER", "INFO"])?;
+            let info = self.lookers[*index].ask(&["CLUSTER", "INFO"])?;
             if !matches!(&info, Value::Bulk(text) if text.starts_with(b"cluster_state:ok")) {
                 return Err(format!("{at} says {info:?}"));
             }
@@ -336,24 +336,5 @@ impl Cluster {
     fn ports(&self, views: &[(usize, View)]) -> String {
         let ports = views.iter().map(|&(index, _)| self.nodes[index].address());
         ports.collect::<Vec<_>>().join(", ")
-    }
-}
-
-/// What was waited for.
-#[track_caller]
-fn done<T>(outcome: Result<T, String>) -> T {
-    outcome.unwrap_or_else(|error| panic!("{error}"))
-}
-
-/// The answer to a command, unless there is none or it is an error.
-fn ask<A: AsRef<str> + AsRef<[u8]>>(direct: &Direct, words: &[A]) -> Result<Value, String> {
-    let told = || {
-        let words: Vec<&str> = words.iter().take(4).map(AsRef::as_ref).collect();
-        words.join(" ")
-    };
-    match direct.try_cmd(words) {
-        Ok(Value::Error(error)) => Err(format!("{} was refused: {error}", told())),
-        Ok(value) => Ok(value),
-        Err(error) => Err(format!("{} got no answer: {error}", told())),
     }
 }

@@ -3,6 +3,7 @@
 //! - [`finder`] finds a server binary on this machine or provides one.
 //! - [`server`] starts it on a free loopback port and stops it again, whatever happens to the test.
 //! - [`cluster`] makes a cluster of such servers, fails it over and moves its slots.
+//! - [`replicated`] makes a master with replicas of them, [`sentinel`] one with sentinels.
 //! - [`resp`] is a small blocking client that shows what the server really holds.
 //! - [`history`] checks that no two holders of a lock ever met.
 //! - [`jvm`] drives the real Redisson.
@@ -17,8 +18,10 @@ pub mod history;
 pub mod jvm;
 pub mod polled;
 pub mod proxy;
+pub mod replicated;
 mod replication;
 pub mod resp;
+pub mod sentinel;
 pub mod server;
 pub mod wait;
 
@@ -26,6 +29,8 @@ pub use cluster::{Cluster, slot_of};
 pub use finder::{Flavor, ServerBinary};
 pub use polled::polled;
 pub use proxy::{Action, MessageAction, MessageRule, Proxy, Rule, RuleHandle};
+pub use replicated::Replicated;
 pub use resp::{Direct, Value};
+pub use sentinel::Sentinels;
 pub use server::{Server, unique_name};
 pub use wait::{eventually, eventually_async};

@@ -212,6 +212,19 @@ impl Direct {
         Ok(value)
     }
 
+    /// The answer to a command, unless there is none or it is an error.
+    pub(crate) fn ask<A: AsRef<str> + AsRef<[u8]>>(&self, words: &[A]) -> Result<Value, String> {
+        let told = || {
+            let words: Vec<&str> = words.iter().take(4).map(AsRef::as_ref).collect();
+            format!("{} on 127.0.0.1:{}", words.join(" "), self.port)
+        };
+        match self.try_cmd(words) {
+            Ok(Value::Error(error)) => Err(format!("{} was refused: {error}", told())),
+            Ok(value) => Ok(value),
+            Err(error) => Err(format!("{} got no answer: {error}", told())),
+        }
+    }
+
     fn connect(&self, timeout: Duration) -> io::Result<Connection> {
         let address = ([127, 0, 0, 1], self.port).into();
         let stream = TcpStream::connect_timeout(&address, timeout)?;

@@ -66,3 +66,9 @@ pub(crate) fn settled<T>(
         }
     }
 }
+
+/// What was waited for.
+#[track_caller]
+pub(crate) fn done<T>(outcome: Result<T, String>) -> T {
+    outcome.unwrap_or_else(|error| panic!("{error}"))
+}

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::Cluster;
 use super::slot::SLOTS;
-use super::{Cluster, ask};
 use crate::finder::Flavor;
+use crate::replication;
 use crate::resp::Direct;
 use crate::server::{Server, ServerBuilder, StartError, start_all};
 use crate::wait::settled;
@@ -101,9 +102,8 @@ impl ClusterBuilder {
             // A replica stays with its master, and a master without slots stays one.
             "--cluster-allow-replica-migration",
             "no",
-            "--repl-diskless-sync-delay",
-            "0",
         ]);
+        let node = node.args(replication::QUICK);
         let nodes = start_all(vec![node; count])?;
         wire(nodes, usize::from(self.masters)).map_err(|error| {
             StartError::new(format!(
@@ -119,12 +119,9 @@ fn wire(nodes: Vec<Server>, masters: usize) -> Result<Cluster, String> {
     let mut ids = Vec::new();
     for (index, looker) in lookers.iter().enumerate() {
         looker.set_timeout(LOOK_LIMIT);
-        ids.push(ask(looker, &["CLUSTER", "MYID"])?.text());
+        ids.push(looker.ask(&["CLUSTER", "MYID"])?.text());
         // Different epochs from the start, so that no two nodes argue about one.
-        ask(
-            looker,
-            &["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()],
-        )?;
+        looker.ask(&["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()])?;
     }
     for (index, looker) in lookers[..masters].iter().enumerate() {
         let bound = |index| usize::from(SLOTS) * index / masters;
@@ -132,10 +129,7 @@ fn wire(nodes: Vec<Server>, masters: usize) -> Result<Cluster, String> {
     }
     for node in &nodes[1..] {
         let (port, bus) = (node.port().to_string(), node.bus_port().unwrap_or_default());
-        ask(
-            &lookers[0],
-            &["CLUSTER", "MEET", "127.0.0.1", &port, &bus.to_string()],
-        )?;
+        lookers[0].ask(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus.to_string()])?;
     }
     let cluster = Cluster {
         nodes,
@@ -147,7 +141,7 @@ fn wire(nodes: Vec<Server>, masters: usize) -> Result<Cluster, String> {
         let replicas = (cluster.nodes.len() - masters) / masters;
         let master = &cluster.ids[(index - masters) / replicas];
         settled("a node to become a replica", || {
-            ask(looker, &["CLUSTER", "REPLICATE", master])
+            looker.ask(&["CLUSTER", "REPLICATE", master])
         })?;
     }
     settled("the cluster to be well", || cluster.check())?;
@@ -163,7 +157,7 @@ fn give_slots(looker: &Direct, node: &Server, slots: std::ops::Range<usize>) -> 
         words.push("ADDSLOTS".into());
         words.extend(slots.map(|slot| slot.to_string()));
     }
-    ask(looker, &words).map(|_| ())
+    looker.ask(&words).map(|_| ())
 }
 
 impl Cluster {

@@ -1,9 +1,9 @@
 //! A slot on its way from one master to another, in steps.
 
-use super::{Cluster, ask, done};
+use super::Cluster;
 use crate::resp::Value;
 use crate::server::Server;
-use crate::wait::settled;
+use crate::wait::{done, settled};
 
 /// How many keys move with one command.
 const BATCH: &str = "100";
@@ -133,7 +133,7 @@ impl<'a> Migration<'a> {
         let slot = self.slot.to_string();
         let mut command = vec!["CLUSTER", "SETSLOT", &slot];
         command.extend(words);
-        if let Err(error) = ask(&node.direct(), &command) {
+        if let Err(error) = node.direct().ask(&command) {
             panic!("{}: {error}", node.address());
         }
     }

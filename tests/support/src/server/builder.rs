@@ -1,11 +1,12 @@
 //! What a server is started with.
 
+use std::path::Path;
+use std::sync::Mutex;
+
 use super::ports::{Bus, Wanted};
 use super::process::{self, Guardian, Setup};
 use super::{Server, StartError, State, binary, flavor_wanted};
-use crate::finder::Flavor;
-
-use std::sync::Mutex;
+use crate::finder::{Flavor, ServerBinary};
 
 /// Says how a server is to be started.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +28,8 @@ enum Role {
     Plain,
     /// A node of a cluster.
     Node,
+    /// A sentinel with this configuration to begin with.
+    Sentinel(String),
 }
 
 impl ServerBuilder {
@@ -80,6 +83,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Makes it a sentinel. It writes what it learns into its configuration, so it knows it after a restart too.
+    pub(crate) fn sentinel(mut self, configuration: impl Into<String>) -> ServerBuilder {
+        self.role = Role::Sentinel(configuration.into());
+        self
+    }
+
     /// Starts the server and waits until it answers.
     ///
     /// # Panics
@@ -98,11 +107,12 @@ impl ServerBuilder {
             None => flavor_wanted()?,
         };
         let mut binary = binary(flavor)?;
-        binary.environment.extend(self.environment);
-        let beyond = match self.role {
+        binary.environment.extend(self.environment.iter().cloned());
+        let beyond = match &self.role {
             Role::Plain if self.append_only => Some("keeps no data over a restart"),
             Role::Plain => None,
             Role::Node => Some("knows no clusters"),
+            Role::Sentinel(_) => Some("is no sentinel"),
         };
         if let Some(lack) = beyond.filter(|_| binary.stand_in) {
             return Err(StartError::new(format!(
@@ -111,40 +121,20 @@ impl ServerBuilder {
             )));
         }
         let folder = process::new_folder()?;
-        let mut wanted = Wanted {
-            fixed: self.port,
-            ..Wanted::default()
-        };
-        let mut arguments = Vec::new();
-        let mut add = |words: &[&str]| arguments.extend(words.iter().map(|&word| word.into()));
-        if !binary.stand_in {
-            let on = if self.append_only { "yes" } else { "no" };
-            add(&["--save", "", "--appendonly", on]);
-            add(&["--appendfsync", "always"]);
-            add(&["--dir", &folder.display().to_string()]);
-            if binary.major() >= 7 {
-                add(&["--enable-debug-command", "local"]);
-            }
-        }
-        if let Some(password) = &self.password {
-            add(&["--requirepass", password, "--masterauth", password]);
-        }
-        if let Role::Node = self.role {
-            add(&["--cluster-enabled", "yes"]);
-            add(&["--cluster-config-file", "nodes.conf"]);
-            wanted.bus = if binary.major() >= 7 {
-                Bus::Free
-            } else {
-                Bus::Above
-            };
-        }
-        arguments.extend(self.arguments);
         let mut guardian = Guardian::start(&folder)?;
+        let wanted = Wanted {
+            fixed: self.port,
+            bus: match self.role {
+                Role::Node if binary.major() >= 7 => Bus::Free,
+                Role::Node => Bus::Above,
+                _ => Bus::None,
+            },
+        };
         let setup = Setup {
-            binary,
-            first: Vec::new(),
+            first: self.first_words(&folder)?,
             bind: vec!["127.0.0.1".into()],
-            arguments,
+            arguments: self.last_words(&binary, &folder),
+            binary,
             password: self.password,
             folder,
         };
@@ -159,6 +149,52 @@ impl ServerBuilder {
                 guardian,
             }),
         })
+    }
+}
+
+impl ServerBuilder {
+    /// The words before those for the ports: the configuration of a sentinel, which is written here.
+    fn first_words(&self, folder: &Path) -> Result<Vec<String>, StartError> {
+        let Role::Sentinel(configuration) = &self.role else {
+            return Ok(Vec::new());
+        };
+        let file = folder.join("sentinel.conf");
+        std::fs::write(&file, configuration).map_err(|error| {
+            StartError::new(format!(
+                "{}: {error}; make room on the disk",
+                file.display()
+            ))
+        })?;
+        Ok(vec![file.display().to_string(), "--sentinel".into()])
+    }
+
+    /// The words after those for the ports.
+    fn last_words(&self, binary: &ServerBinary, folder: &Path) -> Vec<String> {
+        let mut words = Vec::new();
+        let mut add = |added: &[&str]| words.extend(added.iter().map(|&word| word.to_owned()));
+        if !binary.stand_in {
+            add(&["--dir", &folder.display().to_string()]);
+            if !matches!(self.role, Role::Sentinel(_)) {
+                let on = if self.append_only { "yes" } else { "no" };
+                add(&["--save", "", "--appendonly", on]);
+                add(&["--appendfsync", "always"]);
+                if binary.major() >= 7 {
+                    add(&["--enable-debug-command", "local"]);
+                }
+            }
+        }
+        if let Some(password) = &self.password {
+            add(&["--requirepass", password]);
+            if !matches!(self.role, Role::Sentinel(_)) {
+                add(&["--masterauth", password]);
+            }
+        }
+        if let Role::Node = self.role {
+            add(&["--cluster-enabled", "yes"]);
+            add(&["--cluster-config-file", "nodes.conf"]);
+        }
+        words.extend(self.arguments.iter().cloned());
+        words
     }
 }
 
