@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 use fred::types::{
     RespVersion,
-    config::{ClusterDiscoveryPolicy, Config, ServerConfig},
+    config::{ClusterDiscoveryPolicy, Config, Server, ServerConfig},
 };
 use tokio::runtime::Handle;
 
@@ -201,21 +201,60 @@ impl ClientBuilder {
     ///
     /// *Redisson*: `useClusterServers`.
     pub fn cluster(mut self, urls: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self> {
-        let nodes: Vec<_> = urls
-            .into_iter()
-            .map(|url| parse(url.as_ref()))
-            .collect::<Result<_>>()?;
-        let hosts = nodes.iter().flat_map(|node| node.server.hosts()).collect();
-        let mut config = nodes
-            .into_iter()
-            .next()
-            .ok_or_else(|| Error::invalid("url", "no node of the cluster was named"))?;
+        let (mut config, hosts) = together(urls)?;
         config.server = ServerConfig::Clustered {
             hosts,
             policy: ClusterDiscoveryPolicy::default(),
         };
         self.config = Some(config);
         Ok(self)
+    }
+
+    /// The master that sentinels watch under `master_name`, by the addresses of some sentinels. User, password, database
+    /// and TLS of the first address are those of the servers; sentinels that want a password have
+    /// [`sentinel_credentials`](Self::sentinel_credentials).
+    ///
+    /// The client listens to all sentinels it can find and goes over to another master as soon as one of them names it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] for an address that makes no sense, and for none.
+    ///
+    /// *Redisson*: `useSentinelServers`.
+    pub fn sentinel(
+        mut self,
+        master_name: impl Into<String>,
+        urls: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> Result<Self> {
+        let (mut config, hosts) = together(urls)?;
+        config.server = ServerConfig::Sentinel {
+            hosts,
+            service_name: master_name.into(),
+            username: None,
+            password: None,
+        };
+        self.config = Some(config);
+        Ok(self)
+    }
+
+    /// What the sentinels want to know, which may be something else than what the servers want. Call it after
+    /// [`sentinel`](Self::sentinel).
+    ///
+    /// *Redisson*: `sentinelUsername` and `sentinelPassword`.
+    pub fn sentinel_credentials(
+        mut self,
+        user: Option<impl Into<String>>,
+        secret: impl Into<String>,
+    ) -> Self {
+        if let Some(config) = &mut self.config
+            && let ServerConfig::Sentinel {
+                username, password, ..
+            } = &mut config.server
+        {
+            *username = user.map(Into::into);
+            *password = Some(secret.into());
+        }
+        self
     }
 
     /// How waiters are woken on a cluster. Default [`ShardedPubSub::Auto`]; all clients of a lock must agree.
@@ -331,12 +370,6 @@ impl ClientBuilder {
         let config = self.config.ok_or_else(|| {
             Error::invalid("url", "no server was named: call url() or fred_config()")
         })?;
-        if matches!(config.server, ServerConfig::Sentinel { .. }) {
-            return Err(Error::invalid(
-                "fred_config",
-                "sentinels are not supported so far",
-            ));
-        }
         if matches!(config.server, ServerConfig::Clustered { .. })
             && config.database.unwrap_or_default() != 0
         {
@@ -356,6 +389,18 @@ impl ClientBuilder {
         let engine = Engine::start(self.settings, server, Arc::new(transport), &runtime);
         Ok(Client { engine })
     }
+}
+
+/// Reads several addresses of one thing: what the first says of how to log in, and where they all are.
+fn together(urls: impl IntoIterator<Item = impl AsRef<str>>) -> Result<(Config, Vec<Server>)> {
+    let all: Vec<_> = urls
+        .into_iter()
+        .map(|url| parse(url.as_ref()))
+        .collect::<Result<_>>()?;
+    let hosts = all.iter().flat_map(|one| one.server.hosts()).collect();
+    let first = all.into_iter().next();
+    let config = first.ok_or_else(|| Error::invalid("url", "no address was named"))?;
+    Ok((config, hosts))
 }
 
 /// Reads `redis://` and `rediss://`.

@@ -26,6 +26,7 @@ use self::{
     once::Marks,
     poll::Poll,
     protocol::{Ask, Call, Rest, Wake},
+    recent::Recent,
     registry::{NameRef, Registry, SlotRef},
     renewal::Renewal,
     script::Command,
@@ -52,6 +53,7 @@ pub(crate) mod once;
 pub(crate) mod poll;
 pub(crate) mod protocol;
 pub(crate) mod queue;
+mod recent;
 pub(crate) mod registry;
 pub(crate) mod release;
 pub(crate) mod renewal;
@@ -83,6 +85,7 @@ pub(crate) struct Engine {
     poll: Arc<Poll>,
     renewal: Arc<Renewal>,
     tokens: Tokens,
+    recent: Recent,
     numbers: AtomicU64,
     closed: AtomicBool,
     connects: AtomicU64,
@@ -115,6 +118,7 @@ impl Engine {
             poll: Arc::default(),
             renewal: Arc::default(),
             tokens: Tokens::default(),
+            recent: Recent::default(),
             numbers: AtomicU64::new(1),
             closed: AtomicBool::new(false),
             connects: AtomicU64::new(0),
@@ -139,7 +143,7 @@ impl Engine {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn on_signal(&self, signal: Signal) {
+    fn on_signal(self: &Arc<Self>, signal: Signal) {
         match signal {
             Signal::Message { channel, payload } => {
                 // Locks say 0 or 1, semaphores how many permits there are.
@@ -164,7 +168,10 @@ impl Engine {
                 self.events.tell(|| Event::Disconnected { reason });
             }
             Signal::Moved => self.wakeups.rehome(),
-            Signal::Gone { node } => self.wakeups.forget(node),
+            Signal::Gone { node } => {
+                self.wakeups.forget(node);
+                self.release_again();
+            }
             Signal::CommandsDown { reason } => self.events.tell(|| Event::Disconnected { reason }),
             Signal::NotFenced { reason } => self.events.tell(|| Event::NotFenced { reason }),
         }

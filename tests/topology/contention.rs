@@ -40,6 +40,21 @@ impl Seen {
         }
         summary
     }
+
+    /// As [`assert_exclusive`](Self::assert_exclusive), but for what asynchronous replication explains: where two met since
+    /// a failover forgot the first, the second has the higher token.
+    #[track_caller]
+    pub(crate) fn assert_fenced(&self) {
+        if let Err(met) = history::check(&self.intervals) {
+            let token = |granted: u64| {
+                let found = self.tokens.iter().find(|(at, _)| *at == granted);
+                found.expect("noted").1
+            };
+            let [first, second] = [&met.first, &met.second].map(|one| token(one.granted_micros));
+            println!("{met}; tokens {first} and {second}");
+            assert!(first < second, "{met}; tokens {first} and {second}");
+        }
+    }
 }
 
 /// Contention under way.

@@ -137,6 +137,9 @@ async fn view(
 /// The task that keeps the chart up to date.
 pub(super) async fn keep(fleet: Weak<Fleet>) {
     let mut troubled = false;
+    let Some(mut doubts) = fleet.upgrade().map(|fleet| fleet.doubts()) else {
+        return;
+    };
     loop {
         let Some(strong) = fleet.upgrade() else {
             return;
@@ -146,13 +149,17 @@ pub(super) async fn keep(fleet: Weak<Fleet>) {
         } else {
             strong.settings.topology_refresh
         };
-        let doubted = async {
-            strong.doubt.notified().await;
-        };
+        drop(strong);
         tokio::select! {
-            () = doubted => {}
+            doubted = doubts.changed() => if doubted.is_err() {
+                return;
+            },
             () = sleep(jitter(pause)) => {}
         }
+        let Some(strong) = fleet.upgrade() else {
+            return;
+        };
+        doubts.mark_unchanged();
         troubled = look(&strong).await;
         drop(strong);
         sleep(SHORTEST_PAUSE).await;
@@ -181,7 +188,7 @@ async fn look(fleet: &Arc<Fleet>) -> bool {
     let layout = Layout::merge(&views);
     fleet.adopt(&layout);
     let nobodys = layout.owners.iter().filter(|owner| owner.is_none()).count();
-    (nobodys > 0 && nobodys < SLOTS) || fleet.nodes().iter().any(|node| !node.is_open())
+    (nobodys > 0 && nobodys < SLOTS) || !fleet.is_open()
 }
 
 fn names(fleet: &Fleet) -> bool {

@@ -268,7 +268,13 @@ fn convert(value: Value) -> Reply {
         Value::Array(items) => Reply::Array(items.into_iter().map(convert).collect()),
         Value::Boolean(flag) => Reply::Int(i64::from(flag)),
         Value::Double(_) => Reply::Odd("double"),
-        Value::Map(_) => Reply::Odd("map"),
+        // As the older protocol has it: names and values in turn.
+        Value::Map(map) => {
+            let pairs = map.inner().into_iter();
+            let flat =
+                pairs.flat_map(|(name, value)| [Reply::Text(name.into_bytes()), convert(value)]);
+            Reply::Array(flat.collect())
+        }
         Value::Queued => Reply::Odd("queued"),
         #[allow(unreachable_patterns)]
         _ => Reply::Odd("unknown"),

@@ -7,7 +7,7 @@
 //! ```text
 //! router ──► node (a server) ──► lane (kept open) ──► link (one connection, one life) ──► fred
 //!   │ chart: which server has which slot
-//!   └◄── cluster (CLUSTER NODES, MOVED, ASK)
+//!   └◄── cluster (CLUSTER NODES, MOVED, ASK), sentinel (+switch-master)
 //! ```
 //!
 //! # The order contract
@@ -35,6 +35,7 @@ mod link;
 mod loads;
 mod node;
 pub(crate) mod router;
+mod sentinel;
 
 pub(crate) use link::sha1;
 
@@ -48,6 +49,9 @@ pub(crate) trait Transport: fmt::Debug + Send + Sync + 'static {
 
     /// Keys with the same figure may be named in one request, others may not.
     fn slot(&self, key: &[u8]) -> u16;
+
+    /// Whether another server may come to be responsible for a name, and not know all that was said to the one before.
+    fn fails_over(&self) -> bool;
 
     /// Which requests announce something, and how it is heard.
     fn pubsub(&self) -> PubSub;

@@ -5,7 +5,10 @@ use std::{
     collections::HashMap,
     fmt,
     pin::pin,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,7 +19,7 @@ use fred::{
 };
 use tokio::{
     runtime::Handle,
-    sync::{Notify, watch},
+    sync::watch,
     task::JoinHandle,
     time::{Instant, sleep, timeout, timeout_at},
 };
@@ -27,6 +30,7 @@ use super::{
     cluster,
     link::LinkOwner,
     node::Node,
+    sentinel,
 };
 use crate::{config::Settings, engine::jitter, error::Refusal};
 
@@ -60,6 +64,17 @@ impl Chart {
     }
 }
 
+/// What the servers are to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Topology {
+    /// There is one.
+    Single,
+    /// One of them counts, and sentinels say which.
+    Sentinel,
+    /// Each has some slots.
+    Cluster,
+}
+
 /// What the router shares with the task that keeps its chart.
 pub(super) struct Fleet {
     /// What all connections have in common; the address is replaced.
@@ -67,13 +82,14 @@ pub(super) struct Fleet {
     pub(super) settings: Settings,
     runtime: Handle,
     pubsub: PubSub,
-    /// Whether names have slots.
-    clustered: bool,
+    topology: Topology,
     chart: watch::Sender<Chart>,
+    /// From which election of the sentinels the master is.
+    election: AtomicU64,
     nodes: Mutex<Nodes>,
     sink: OnceLock<SignalSink>,
     /// The chart may be out of date.
-    pub(super) doubt: Notify,
+    doubt: watch::Sender<u64>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -81,7 +97,7 @@ impl fmt::Debug for Fleet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fleet")
             .field("pubsub", &self.pubsub)
-            .field("clustered", &self.clustered)
+            .field("topology", &self.topology)
             .finish_non_exhaustive()
     }
 }
@@ -100,8 +116,14 @@ impl Router {
         settings: &Settings,
         runtime: Handle,
     ) -> Result<Self, Fault> {
-        if matches!(config.server, ServerConfig::Clustered { .. }) {
-            return cluster::connect(config, settings, runtime).await;
+        match config.server {
+            ServerConfig::Clustered { .. } => {
+                return cluster::connect(config, settings, runtime).await;
+            }
+            ServerConfig::Sentinel { .. } => {
+                return sentinel::connect(config, settings, runtime).await;
+            }
+            _ => {}
         }
         let first = LinkOwner::open(config, settings.connect_timeout).await?;
         let node = Node::new(config, settings, Some(first));
@@ -109,6 +131,22 @@ impl Router {
         Ok(Self {
             fleet: Arc::new(fleet),
         })
+    }
+
+    /// A router over whichever server sentinels name.
+    pub(super) fn over_master(
+        config: &Config,
+        settings: &Settings,
+        runtime: Handle,
+        node: Arc<Node>,
+        election: u64,
+    ) -> Self {
+        let mut fleet = Fleet::new(config, settings, runtime, PubSub::Plain, Chart::One(node));
+        fleet.topology = Topology::Sentinel;
+        *fleet.election.get_mut() = election;
+        Self {
+            fleet: Arc::new(fleet),
+        }
     }
 
     /// A router over a cluster that has been looked at.
@@ -121,7 +159,7 @@ impl Router {
     ) -> Self {
         let chart = Chart::Slots(Arc::default());
         let mut fleet = Fleet::new(config, settings, runtime, pubsub, chart);
-        fleet.clustered = true;
+        fleet.topology = Topology::Cluster;
         fleet.adopt(layout);
         Self {
             fleet: Arc::new(fleet),
@@ -132,7 +170,7 @@ impl Router {
 impl Transport for Router {
     fn send(&self, request: Request, deadline: Instant) -> BoxFuture<Result<Reply, Fault>> {
         let fleet = self.fleet.clone();
-        if fleet.clustered {
+        if fleet.topology != Topology::Single {
             return Box::pin(async move { fleet.route(request, deadline).await });
         }
         Box::pin(async move {
@@ -143,11 +181,11 @@ impl Transport for Router {
     }
 
     fn slot(&self, key: &[u8]) -> u16 {
-        if self.fleet.clustered {
-            slot_of(key)
-        } else {
-            0
-        }
+        self.fleet.slot(key)
+    }
+
+    fn fails_over(&self) -> bool {
+        self.fleet.topology != Topology::Single
     }
 
     fn pubsub(&self) -> PubSub {
@@ -200,7 +238,7 @@ impl Transport for Router {
             let node = fleet.node(node)?;
             let unheard = node.unheard(channels, deadline).await?;
             if !unheard.is_empty() {
-                fleet.doubt.notify_one();
+                fleet.cast_doubt();
             }
             Ok(unheard)
         })
@@ -208,11 +246,13 @@ impl Transport for Router {
 
     fn start(&self, sink: SignalSink) {
         self.fleet.start(sink);
-        if self.fleet.clustered {
-            let keeper = cluster::keep(Arc::downgrade(&self.fleet));
-            let mut tasks = lock(&self.fleet.tasks);
-            tasks.push(self.fleet.runtime.spawn(keeper));
-        }
+        let (fleet, runtime) = (Arc::downgrade(&self.fleet), &self.fleet.runtime);
+        let keeper = match self.fleet.topology {
+            Topology::Single => return,
+            Topology::Cluster => runtime.spawn(cluster::keep(fleet)),
+            Topology::Sentinel => runtime.spawn(sentinel::keep(fleet)),
+        };
+        lock(&self.fleet.tasks).push(keeper);
     }
 
     fn close(&self) -> BoxFuture<()> {
@@ -245,12 +285,21 @@ impl Fleet {
             settings: settings.clone(),
             runtime,
             pubsub,
-            clustered: false,
+            topology: Topology::Single,
             chart: watch::channel(chart).0,
+            election: AtomicU64::new(0),
             nodes: Mutex::default(),
             sink: OnceLock::new(),
-            doubt: Notify::new(),
+            doubt: watch::channel(0).0,
             tasks: Mutex::default(),
+        }
+    }
+
+    /// Where there are no slots, all names have the same.
+    fn slot(&self, key: &[u8]) -> u16 {
+        match self.topology {
+            Topology::Cluster => slot_of(key),
+            Topology::Single | Topology::Sentinel => 0,
         }
     }
 
@@ -294,6 +343,16 @@ impl Fleet {
         }
     }
 
+    /// Something speaks for another look at who is responsible.
+    fn cast_doubt(&self) {
+        self.doubt.send_modify(|doubts| *doubts += 1);
+    }
+
+    /// Resolves when something does, from now on.
+    pub(super) fn doubts(&self) -> watch::Receiver<u64> {
+        self.doubt.subscribe()
+    }
+
     pub(super) fn tell(&self, signal: Signal) {
         if let Some(sink) = self.sink.get() {
             sink(signal);
@@ -305,7 +364,7 @@ impl Fleet {
         if let Some(node) = self.chart.borrow().home(slot) {
             return Ok(node.clone());
         }
-        self.doubt.notify_one();
+        self.cast_doubt();
         let mut charts = self.chart.subscribe();
         let chart = timeout_at(
             deadline,
@@ -332,7 +391,7 @@ impl Fleet {
     /// Sends a request to whom it concerns, and after it where that has changed. Only what a server has refused to
     /// execute is sent again.
     async fn route(&self, request: Request, deadline: Instant) -> Result<Reply, Fault> {
-        let slot = slot_of(request.about());
+        let slot = self.slot(request.about());
         let mut pause = MOVING;
         loop {
             let node = self.home(slot, deadline).await?;
@@ -340,7 +399,7 @@ impl Fleet {
             let reply = match reply {
                 None => continue,
                 Some(Err(fault @ (Fault::Unknown { .. } | Fault::NotSent { .. }))) => {
-                    self.doubt.notify_one();
+                    self.cast_doubt();
                     return Err(fault);
                 }
                 Some(reply) => reply,
@@ -364,7 +423,7 @@ impl Fleet {
                 Some(Redirect::TryAgain) => {}
                 None => {
                     if refusal.is_transient() {
-                        self.doubt.notify_one();
+                        self.cast_doubt();
                     }
                     return reply;
                 }
@@ -390,6 +449,11 @@ impl Fleet {
             biased;
             link = node.link(deadline) => match link {
                 Ok(link) => link,
+                // Given up in favour of another, which the chart tells of.
+                Err(Fault::Closed) if !lock(&self.nodes).closed => {
+                    sleep(MOVING).await;
+                    return None;
+                }
                 Err(fault) => return Some(Err(fault)),
             },
             () = &mut left => return None,
@@ -416,12 +480,12 @@ impl Fleet {
 
     /// Reads a redirection, and notes what it says for good.
     fn follow(&self, text: &str, said_by: &Node) -> Option<Redirect> {
-        if !self.clustered {
+        if self.topology != Topology::Cluster {
             return None;
         }
         let host = Address::parse(&said_by.address, "").map_or_else(String::new, |at| at.host);
         let redirect = Redirect::parse(text, &host)?;
-        self.doubt.notify_one();
+        self.cast_doubt();
         if let Redirect::Moved { slot, to } = &redirect
             && let Ok(node) = self.open(to)
         {
@@ -471,6 +535,36 @@ impl Fleet {
     /// How the server at an address is reached.
     pub(super) fn config_of(&self, address: &Address) -> Config {
         config_of(&self.config, address)
+    }
+
+    /// From which election of the sentinels the master is.
+    pub(super) fn election(&self) -> u64 {
+        self.election.load(Ordering::Acquire)
+    }
+
+    /// Whether all servers can be sent requests right now.
+    pub(super) fn is_open(&self) -> bool {
+        self.nodes().iter().all(|node| node.is_open())
+    }
+
+    /// Makes a server the one that counts, from this election on.
+    pub(super) fn succeed(&self, address: &Address, election: u64) {
+        self.election.store(election, Ordering::Release);
+        let named = format!("{}:{}", address.host, address.port);
+        let same = self.nodes().iter().any(|node| node.address == named);
+        if same || lock(&self.nodes).closed {
+            return;
+        }
+        let node = Node::new(&self.config_of(address), &self.settings, None);
+        let old = self.chart.send_replace(Chart::One(node.clone()));
+        if let Some(sink) = self.sink.get() {
+            node.start(&self.runtime, sink);
+        }
+        self.tell(Signal::Moved);
+        if let Chart::One(old) = old {
+            old.shut();
+            self.tell(Signal::Gone { node: old.id });
+        }
     }
 
     /// Takes over a layout: connects to who is new and gives up who is gone.
