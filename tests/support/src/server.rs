@@ -6,14 +6,17 @@ mod process;
 
 pub use builder::ServerBuilder;
 pub(crate) use builder::start_all;
+pub(crate) use process::Folder;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::finder::{self, FindError, Flavor, ServerBinary};
 use crate::resp::Direct;
+use crate::tls::Certificates;
 
 use ports::Ports;
 use process::{Guardian, Running, Setup, signal};
@@ -126,6 +129,53 @@ impl Server {
         }
     }
 
+    /// The port for TLS on 127.0.0.1; a restart keeps it.
+    ///
+    /// # Panics
+    ///
+    /// Without [`ServerBuilder::tls`].
+    #[track_caller]
+    pub fn tls_port(&self) -> u16 {
+        self.ports
+            .tls
+            .expect("the server does not speak TLS; start it with ServerBuilder::tls")
+    }
+
+    /// The address for TLS as `rediss://127.0.0.1:PORT`, with the password as in [`Server::url`].
+    ///
+    /// # Panics
+    ///
+    /// Without [`ServerBuilder::tls`].
+    #[track_caller]
+    pub fn tls_url(&self) -> String {
+        let port = self.tls_port();
+        match &self.setup.password {
+            Some(password) => format!("rediss://:{password}@127.0.0.1:{port}"),
+            None => format!("rediss://127.0.0.1:{port}"),
+        }
+    }
+
+    /// The certificates it was given by [`ServerBuilder::tls`].
+    pub fn certificates(&self) -> Option<&Certificates> {
+        self.setup.certificates.as_ref()
+    }
+
+    /// The path of its Unix socket.
+    ///
+    /// # Panics
+    ///
+    /// Without [`ServerBuilder::unix_socket`].
+    #[track_caller]
+    pub fn unix_socket(&self) -> PathBuf {
+        let socket = self.setup.socket.clone();
+        socket.expect("the server has no Unix socket; start it with ServerBuilder::unix_socket")
+    }
+
+    /// Whether a replica or a node tells others this port as its own.
+    pub(crate) fn is_known_by(&self, port: u16) -> bool {
+        self.ports.plain == port || self.ports.tls == Some(port)
+    }
+
     /// The process id.
     ///
     /// # Panics
@@ -213,10 +263,9 @@ impl Server {
     #[track_caller]
     pub fn restart(&self) {
         self.kill();
-        let running = process::restart(&self.setup, self.ports)
-            .unwrap_or_else(|error| panic!("the test server did not come back: {error}"));
         let mut state = self.state();
-        state.guardian.watch(Some(running.pid()));
+        let running = process::restart(&self.setup, self.ports, &mut state.guardian)
+            .unwrap_or_else(|error| panic!("the test server did not come back: {error}"));
         state.running = Some(running);
     }
 
