@@ -5,7 +5,7 @@
 //! release what is not held changes nothing.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -55,8 +55,11 @@ impl Engine {
     /// Another server is the master of some names: says the last releases again.
     pub(super) fn release_again(self: &Arc<Self>) {
         let last_for = self.settings.watchdog_timeout;
-        for release in self.recent.take() {
-            if release.at.elapsed() < LONG_AGO {
+        let mut said = HashSet::new();
+        for release in self.recent.take().into_iter().rev() {
+            let call = &release.call;
+            let fresh = said.insert((call.name.clone(), call.field.clone()));
+            if fresh && release.at.elapsed() < LONG_AGO {
                 let slot = NameRef::get(self, &release.call.name).slot(&release.call);
                 slot.may_be_left(release.most, last_for);
                 self.settle_in_background(slot);

@@ -231,6 +231,7 @@ impl Engine {
             let generation = slot.generation();
             let counted = slot.counted();
             let call = counted.as_ref().unwrap_or(&slot.call);
+            let era = self.era();
             let command = call.protocol.release(call, &rest);
             let fault = match self.run(command, now + self.settings.command_timeout).await {
                 Ok(reply) => {
@@ -242,6 +243,11 @@ impl Engine {
                         self.recent.note(&slot.call, rest.most);
                     }
                     self.released(slot, released, rest.holds, generation, doubtful);
+                    if self.era() != era {
+                        // Too late to be among those that are said again.
+                        slot.may_be_left(rest.most, watchdog);
+                        self.settle_in_background(slot.clone());
+                    }
                     return Ok(());
                 }
                 Err(fault) => fault,

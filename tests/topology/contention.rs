@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use redlatch::{Client, Error, Fenced, Lock};
+use redlatch::{Client, Error, Fenced, FencingToken, Lock};
 use redlatch_support::history::{self, Interval};
 use tokio::task::JoinHandle;
 
@@ -21,6 +21,8 @@ pub(crate) struct Seen {
     /// Fencing tokens in the order of the grants.
     tokens: Vec<(u64, i64)>,
     pub(crate) lost: usize,
+    /// How often the counter of tokens had to be raised.
+    pub(crate) resets: usize,
     pub(crate) errors: Vec<String>,
 }
 
@@ -108,6 +110,7 @@ impl Contention {
             all.intervals.extend(seen.intervals);
             all.tokens.extend(seen.tokens);
             all.lost += seen.lost;
+            all.resets += seen.resets;
             all.errors.extend(seen.errors);
         }
         all
@@ -125,6 +128,14 @@ async fn contend(
     while !stop.load(Ordering::Acquire) {
         let guard = match lock.lock().wait(secs(30)).await {
             Ok(guard) => guard,
+            // The new master does not know the last tokens.
+            Err(Error::FencingReset { seen: highest, .. }) => {
+                seen.resets += 1;
+                if let Err(error) = lock.raise_counter(FencingToken::new(highest)).await {
+                    seen.errors.push(error.to_string());
+                }
+                continue;
+            }
             Err(error) => {
                 seen.errors.push(error.to_string());
                 continue;

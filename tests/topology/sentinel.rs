@@ -108,9 +108,10 @@ async fn another_master(fault: Fault) {
         let errors = seen.errors.clone();
         println!(
             "{fault:?} {round}: named {named:?}, next grant {granted:?}, waiter there {heard:?}, woken {woken:?}, \
-             {} turns, {} lost, errors {errors:?}",
+             {} turns, {} lost, {} counters raised, errors {errors:?}",
             seen.turns(),
             seen.lost,
+            seen.resets,
         );
         // A release or a lock that was not on the new master yet is lost; tokens tell.
         seen.assert_fenced();
