@@ -10,7 +10,7 @@ use fred::types::{
 use tokio::runtime::Handle;
 
 use crate::{
-    config::{NameMapper, Settings, ShardedPubSub},
+    config::{NameMapper, ReplicaPolicy, Replicas, Settings, ShardedPubSub},
     engine::{
         Engine,
         close::CloseReport,
@@ -332,6 +332,35 @@ impl ClientBuilder {
     pub fn heartbeat(mut self, interval: Duration) -> Self {
         self.settings.heartbeat = interval;
         self
+    }
+
+    /// Has every grant wait until so many replicas have it, `within` at most: what a failover must not forget. A lock that
+    /// is not confirmed in time is given back, and its caller gets [`Error::NotReplicated`]. A release waits as well, and
+    /// says [`Error::ReleaseNotReplicated`] where it stands on the master alone. Renewals and dropped guards do not wait.
+    ///
+    /// Off by default. It takes a connection and a round trip more, which all who acquire at the same time share. Even all
+    /// replicas are no proof against everything: see the guarantees.
+    ///
+    /// *Redisson*: `checkLockSyncedSlaves` and `slavesSyncTimeout`, where any one replica is enough and a stopped one
+    /// holds everybody up.
+    pub fn replicas(mut self, replicas: Replicas, within: Duration) -> Self {
+        let on_disk = self.settings.replica_policy.is_some_and(|set| set.on_disk);
+        self.settings.replica_policy = Some(ReplicaPolicy {
+            replicas,
+            within,
+            on_disk,
+        });
+        self
+    }
+
+    /// Like [`replicas`](Self::replicas), where it must be on the disks of the server and of so many replicas. Servers that
+    /// can say so (from Redis 7.2 on) and keep an append-only file are needed.
+    pub fn replicas_on_disk(self, replicas: Replicas, within: Duration) -> Self {
+        let mut builder = self.replicas(replicas, within);
+        if let Some(policy) = &mut builder.settings.replica_policy {
+            policy.on_disk = true;
+        }
+        builder
     }
 
     /// Puts `prefix` before every name, on the server only.

@@ -85,6 +85,27 @@ pub enum Error {
         /// The lock.
         name: Arc<str>,
     },
+    /// The lock was granted, and fewer replicas than the client's policy wants had it in time. It is given back.
+    #[non_exhaustive]
+    NotReplicated {
+        /// The lock.
+        name: Arc<str>,
+        /// Replicas that had it.
+        acked: u32,
+        /// Replicas that should have it; 0 when not even the server could be asked.
+        wanted: u32,
+    },
+    /// The lock was released and is free; fewer replicas than the client's policy wants have heard of it. After a failover
+    /// it may be held until its time to live is over.
+    #[non_exhaustive]
+    ReleaseNotReplicated {
+        /// The lock.
+        name: Arc<str>,
+        /// Replicas that had it.
+        acked: u32,
+        /// Replicas that should have it; 0 when not even the server could be asked.
+        wanted: u32,
+    },
     /// On a cluster a name and all that is derived from it must have one slot, which braces in the name prevent here:
     /// Redisson could take such a lock and never release it. Nothing was sent.
     #[non_exhaustive]
@@ -354,6 +375,24 @@ impl fmt::Display for Error {
             Self::Stale { name, stale } => write!(f, "write to {} refused: {stale}", Shown(name)),
             Self::Lost { name, cause } => write!(f, "lock {} was lost: {cause}", Shown(name)),
             Self::WrongType { name } => write!(f, "key {} holds something else", Shown(name)),
+            Self::NotReplicated {
+                name,
+                acked,
+                wanted,
+            } => write!(
+                f,
+                "lock {} was granted, but only {acked} of {wanted} replicas had it in time; it is given back",
+                Shown(name)
+            ),
+            Self::ReleaseNotReplicated {
+                name,
+                acked,
+                wanted,
+            } => write!(
+                f,
+                "lock {} is released, but only {acked} of {wanted} replicas have heard of it",
+                Shown(name)
+            ),
             Self::CrossSlot { name, key } => write!(
                 f,
                 "{} cannot be used on a cluster: {} is in another slot, because of the braces in the name",

@@ -71,7 +71,7 @@ pub use fred;
 pub use crate::{
     backoff::BackOff,
     client::{Client, ClientBuilder},
-    config::ShardedPubSub,
+    config::{Replicas, ShardedPubSub},
     coordination::{
         AcquireExpirable, AcquirePermits, CountDownLatch, ExpirablePermit, ExpirableSemaphore,
         PermitId, Semaphore, SemaphorePermit, WaitForLatch,

@@ -57,6 +57,7 @@ mod recent;
 pub(crate) mod registry;
 pub(crate) mod release;
 pub(crate) mod renewal;
+mod replicated;
 pub(crate) mod script;
 pub(crate) mod slot;
 pub(crate) mod tokens;

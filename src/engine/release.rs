@@ -15,7 +15,7 @@ use super::{
     detach::Detached,
     hold::Hold,
     jitter,
-    protocol::{Call, Released},
+    protocol::{Call, Released, Rest},
     registry::{NameRef, SlotRef},
     slot::Taken,
     transport::Fault,
@@ -49,6 +49,13 @@ impl Grip {
 
     pub(crate) fn hold(&self) -> &Arc<Hold> {
         &self.hold
+    }
+
+    /// What the server should have for the owner.
+    pub(super) fn rest(&self) -> Rest {
+        let watchdog = self.engine().settings.watchdog_timeout;
+        let rest = self.slot.to_renew(Instant::now(), watchdog);
+        rest.map_or(Rest::NONE, |(_, rest)| rest)
     }
 
     pub(crate) fn call(&self) -> &Call {
@@ -173,8 +180,9 @@ impl Engine {
         slot: SlotRef,
         taken: Taken,
     ) -> impl Future<Output = Result<()>> + use<> {
-        let shown = slot.call.shown.clone();
+        let (name, shown) = (slot.call.name.clone(), slot.call.shown.clone());
         let patience = self.settings.outage_patience;
+        let engine = self.clone();
         let settling = Detached::committed(
             &self.background,
             {
@@ -194,7 +202,8 @@ impl Engine {
         );
         async move {
             match timeout(patience, settling).await {
-                Ok(settled) => settled,
+                Ok(Ok(())) => engine.release_replicated(&name, &shown).await,
+                Ok(failed) => failed,
                 Err(_) => Err(Error::Unreachable {
                     name: shown,
                     reason: "no answer to the release; it goes on in the background".to_owned(),

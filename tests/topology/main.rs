@@ -3,4 +3,5 @@
 mod cluster;
 mod common;
 mod contention;
+mod replication;
 mod sentinel;

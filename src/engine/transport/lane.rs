@@ -27,6 +27,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 pub(super) enum Purpose {
     Commands,
     Subscriber,
+    /// Asking about replicas; nothing depends on its order.
+    Acks,
 }
 
 /// Times that govern a lane.
@@ -119,6 +121,11 @@ impl Lane {
         self.current.send_replace(Stage::Closed);
     }
 
+    /// Limit for the answer to a health check.
+    pub(super) fn pong(&self) -> Duration {
+        self.pace.pong
+    }
+
     /// Whether there is a link right now.
     pub(super) fn is_open(&self) -> bool {
         matches!(&*self.current.borrow(), Stage::Open(_))
@@ -162,10 +169,11 @@ impl Lane {
                     self.enter(Stage::Connecting {
                         reason: reason.clone(),
                     });
-                    sink(match self.purpose {
-                        Purpose::Commands => Signal::CommandsDown { reason },
-                        Purpose::Subscriber => Signal::SubscriberDown { node, reason },
-                    });
+                    match self.purpose {
+                        Purpose::Commands => sink(Signal::CommandsDown { reason }),
+                        Purpose::Subscriber => sink(Signal::SubscriberDown { node, reason }),
+                        Purpose::Acks => {}
+                    }
                 }
                 Err(fault) => {
                     self.enter(Stage::Connecting {
@@ -225,10 +233,11 @@ impl Lane {
             return "closed".to_owned();
         }
         let hears = (self.purpose == Purpose::Subscriber).then(|| link.messages());
-        sink(match self.purpose {
-            Purpose::Commands => Signal::CommandsUp,
-            Purpose::Subscriber => Signal::SubscriberUp { node },
-        });
+        match self.purpose {
+            Purpose::Commands => sink(Signal::CommandsUp),
+            Purpose::Subscriber => sink(Signal::SubscriberUp { node }),
+            Purpose::Acks => {}
+        }
         tokio::select! {
             reason = self.watch_health(link) => reason,
             () = forward(hears, sink) => "the message stream ended".to_owned(),

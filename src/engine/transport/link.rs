@@ -211,6 +211,25 @@ impl Link {
         }
     }
 
+    /// As [`answered`](Self::answered) for many requests, each with an answer of its own; `None` where any is missing.
+    pub(super) async fn answered_all(
+        &self,
+        replies: Pin<&mut impl Future<Output = Vec<Result<Value, FredError>>>>,
+        deadline: Instant,
+    ) -> Option<Vec<Result<Reply, Fault>>> {
+        let answer = |reply: Result<Value, FredError>| match reply {
+            Ok(value) => Ok(convert(value)),
+            Err(error) => Err(fault(&error)),
+        };
+        tokio::select! {
+            biased;
+            outcome = timeout_at(deadline, replies) => {
+                outcome.ok().map(|replies| replies.into_iter().map(answer).collect())
+            }
+            () = self.until_over() => None,
+        }
+    }
+
     /// What arrives on the channels this link subscribed to.
     pub(super) fn messages(&self) -> broadcast::Receiver<fred::types::Message> {
         self.client.message_rx()

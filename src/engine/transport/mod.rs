@@ -25,9 +25,11 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc};
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use self::acks::Proof;
 use super::script::Script;
 use crate::error::Refusal;
 
+pub(crate) mod acks;
 mod chart;
 mod cluster;
 mod lane;
@@ -85,11 +87,29 @@ pub(crate) trait Transport: fmt::Debug + Send + Sync + 'static {
         deadline: Instant,
     ) -> BoxFuture<Result<Vec<Bytes>, Fault>>;
 
+    /// How many replicas of the server that has `about` have all that it had done by now, once they are as many as the
+    /// client's policy wants or the deadline is there.
+    fn replicated(
+        &self,
+        about: Bytes,
+        proof: Proof,
+        deadline: Instant,
+    ) -> BoxFuture<Result<Evidence, Fault>>;
+
     /// Starts the connections. What happens to them, and every message, is told to `sink`, which must not block.
     fn start(&self, sink: SignalSink);
 
     /// Ends all connections and tasks. Requests still waiting end as [`Fault::Unknown`] or [`Fault::NotSent`].
     fn close(&self) -> BoxFuture<()>;
+}
+
+/// What replicas have.
+#[derive(Debug, Clone)]
+pub(crate) struct Evidence {
+    pub(crate) acked: u32,
+    pub(crate) wanted: u32,
+    /// What the look found.
+    pub(crate) looked: Option<Reply>,
 }
 
 /// Where a transport reports to.

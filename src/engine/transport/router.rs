@@ -25,7 +25,8 @@ use tokio::{
 };
 
 use super::{
-    BoxFuture, Fault, NodeId, PubSub, Reply, Request, Signal, SignalSink, Transport,
+    BoxFuture, Evidence, Fault, NodeId, PubSub, Reply, Request, Signal, SignalSink, Transport,
+    acks::Proof,
     chart::{Address, Layout, Redirect, slot_of},
     cluster,
     link::LinkOwner,
@@ -126,7 +127,7 @@ impl Router {
             _ => {}
         }
         let first = LinkOwner::open(config, settings.connect_timeout).await?;
-        let node = Node::new(config, settings, Some(first));
+        let node = Node::new(config, settings, PubSub::Plain, Some(first));
         let fleet = Fleet::new(config, settings, runtime, PubSub::Plain, Chart::One(node));
         Ok(Self {
             fleet: Arc::new(fleet),
@@ -241,6 +242,31 @@ impl Transport for Router {
                 fleet.cast_doubt();
             }
             Ok(unheard)
+        })
+    }
+
+    fn replicated(
+        &self,
+        about: Bytes,
+        proof: Proof,
+        deadline: Instant,
+    ) -> BoxFuture<Result<Evidence, Fault>> {
+        let fleet = self.fleet.clone();
+        Box::pin(async move {
+            let slot = fleet.slot(&about);
+            let node = fleet.home(slot, deadline).await?;
+            let mut left = pin!(fleet.left(slot, node.id));
+            tokio::select! {
+                evidence = node.replicated(proof, deadline) => {
+                    if let Err(Fault::Refused { text, .. }) = &evidence {
+                        fleet.follow(text, &node);
+                    }
+                    evidence
+                }
+                () = &mut left => Err(Fault::Unknown {
+                    reason: "another server is responsible".to_owned(),
+                }),
+            }
         })
     }
 
@@ -524,7 +550,7 @@ impl Fleet {
         if let Some(node) = nodes.by_address.get(&address) {
             return Ok(node.clone());
         }
-        let node = Node::new(&self.config_of(&address), &self.settings, None);
+        let node = Node::new(&self.config_of(&address), &self.settings, self.pubsub, None);
         if let Some(sink) = self.sink.get() {
             node.start(&self.runtime, sink);
         }
@@ -555,7 +581,7 @@ impl Fleet {
         if same || lock(&self.nodes).closed {
             return;
         }
-        let node = Node::new(&self.config_of(address), &self.settings, None);
+        let node = Node::new(&self.config_of(address), &self.settings, self.pubsub, None);
         let old = self.chart.send_replace(Chart::One(node.clone()));
         if let Some(sink) = self.sink.get() {
             node.start(&self.runtime, sink);

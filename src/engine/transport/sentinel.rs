@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::{
-    Fault, Reply,
+    Fault, PubSub, Reply,
     chart::Address,
     link::{Link, LinkOwner},
     node::Node,
@@ -174,7 +174,7 @@ pub(super) async fn connect(
     let word = first_word(&watch, limit).await?;
     let config_there = config_of(config, &word.master);
     let first = LinkOwner::open(&config_there, limit).await?;
-    let node = Node::new(&config_there, settings, Some(first));
+    let node = Node::new(&config_there, settings, PubSub::Plain, Some(first));
     Ok(Router::over_master(
         config, settings, runtime, node, word.epoch,
     ))
