@@ -8,8 +8,9 @@ use std::{
 
 use bytes::Bytes;
 use fred::{
-    prelude::{Client, Config, Error as FredError, LuaInterface, PubsubInterface},
-    types::{Key, MultipleKeys, Value},
+    clients::Pipeline,
+    prelude::{Client, ClientLike, Config, Error as FredError, LuaInterface, PubsubInterface},
+    types::{ClusterHash, CustomCommand, Key, MultipleKeys, Value},
 };
 use tokio::{runtime::Handle, task::JoinHandle, time::Instant};
 
@@ -79,10 +80,9 @@ impl Transport for FredTransport {
         let lane = self.subscriber.clone();
         Box::pin(async move {
             let link = lane.link(deadline).await?;
-            confirmed(&lane, &link, deadline, async {
-                link.client.subscribe(texts(&channels)?).await
-            })
-            .await
+            let batch = link.client.pipeline();
+            let queued = async { batch.subscribe(texts(&channels)?).await };
+            confirmed(&lane, &link, deadline, &batch, queued).await
         })
     }
 
@@ -90,10 +90,9 @@ impl Transport for FredTransport {
         let lane = self.subscriber.clone();
         Box::pin(async move {
             let link = lane.link(deadline).await?;
-            confirmed(&lane, &link, deadline, async {
-                link.client.unsubscribe(texts(&channels)?).await
-            })
-            .await
+            let batch = link.client.pipeline();
+            let queued = async { batch.unsubscribe(texts(&channels)?).await };
+            confirmed(&lane, &link, deadline, &batch, queued).await
         })
     }
 
@@ -123,22 +122,25 @@ impl Drop for FredTransport {
     }
 }
 
-/// Runs a (un)subscription and then a `PING` on the same socket, since the client answers a subscription before the
-/// server has seen it, and an error of the subscription arrives as the answer to whatever comes next.
+/// Sends what `queued` puts into `batch`, a (un)subscription, and a `PING` behind it on the same socket, since the client
+/// answers a subscription before the server has seen it, and an error of the subscription arrives as the answer to whatever
+/// comes next. Both go in one batch: the client drops an error for which nothing is waiting yet.
 ///
 /// After a refusal the link is given up: its replies can no longer be told apart.
 async fn confirmed(
     lane: &Lane,
     link: &Link,
     deadline: Instant,
-    request: impl Future<Output = Result<(), FredError>>,
+    batch: &Pipeline<Client>,
+    queued: impl Future<Output = Result<(), FredError>>,
 ) -> Result<(), Fault> {
-    let sent = pin!(async { request.await.map(|()| Value::Null) });
-    let barrier = match link.answered(sent, deadline).await {
-        Ok(_) => link.query("PING", &[], deadline).await,
-        Err(fault) => Err(fault),
-    };
-    match barrier {
+    let sent = pin!(async {
+        queued.await?;
+        let ping = CustomCommand::new_static("PING", ClusterHash::Random, false);
+        batch.custom::<(), Value>(ping, Vec::new()).await?;
+        batch.last().await
+    });
+    match link.answered(sent, deadline).await {
         Ok(_) => Ok(()),
         Err(fault) => {
             if matches!(fault, Fault::Refused { .. }) {
