@@ -10,6 +10,7 @@ use fred::types::{
 use tokio::runtime::Handle;
 
 use crate::{
+    access::{self, Opening},
     config::{NameMapper, Settings},
     engine::{
         Engine,
@@ -173,6 +174,7 @@ pub struct ClientBuilder {
     settings: Settings,
     command_timeout: Option<Duration>,
     safety_poll: Option<Duration>,
+    pub(crate) opening: Opening,
 }
 
 impl ClientBuilder {
@@ -195,6 +197,7 @@ impl ClientBuilder {
                 "rediss:// needs the feature tls-rustls",
             ));
         }
+        access::check_address(url)?;
         let mut config = Config::from_url_centralized(url)
             .map_err(|error| Error::invalid("url", error.details().to_owned()))?;
         config.version = RespVersion::RESP3;
@@ -295,7 +298,7 @@ impl ClientBuilder {
             .safety_poll
             .unwrap_or(self.settings.safety_poll.min(watchdog / 3));
         self.settings.validate()?;
-        let config = self.config.ok_or_else(|| {
+        let mut config = self.config.ok_or_else(|| {
             Error::invalid("url", "no server was named: call url() or fred_config()")
         })?;
         if !matches!(config.server, ServerConfig::Centralized { .. }) {
@@ -304,6 +307,7 @@ impl ClientBuilder {
                 "only single servers are supported so far, no cluster and no sentinel",
             ));
         }
+        self.opening.log_in(&mut config);
         let runtime = Handle::try_current().map_err(|_| {
             Error::invalid("runtime", "connect must be called inside a tokio runtime")
         })?;
@@ -316,7 +320,7 @@ impl ClientBuilder {
             config.database.unwrap_or_default()
         );
         let engine = Engine::start(self.settings, server, Arc::new(transport), &runtime);
-        Ok(Client { engine })
+        self.opening.check(Client { engine }).await
     }
 }
 
@@ -330,11 +334,13 @@ fn address(config: &Config) -> String {
 fn connect_error(config: &Config, fault: Fault) -> Error {
     let name: Arc<str> = address(config).into();
     match fault {
-        Fault::Refused { refusal, text } => Error::Refused {
-            name,
-            refusal,
-            message: text,
-        },
+        Fault::Refused { refusal, text } => {
+            access::missing_at_login(&text).unwrap_or(Error::Refused {
+                name,
+                refusal,
+                message: text,
+            })
+        }
         other => Error::Unreachable {
             name,
             reason: other.to_string(),

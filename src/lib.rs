@@ -52,6 +52,7 @@
 //!
 //! - `tls-rustls`: `rediss://` addresses.
 
+pub mod access;
 mod backoff;
 mod client;
 mod config;
@@ -69,6 +70,7 @@ mod stats;
 pub use fred;
 
 pub use crate::{
+    access::Secret,
     backoff::BackOff,
     client::{Client, ClientBuilder},
     coordination::{

@@ -59,11 +59,7 @@ impl Handle {
             shown: self.name.clone(),
             second: naming::suffixed(&key, "timeout").into(),
             channel: (self.channel)(&key).into(),
-            mark: format!(
-                "{}:{client}:{kind}",
-                naming::prefixed("redlatch_once", &key)
-            )
-            .into(),
+            mark: format!("{}:{client}:{kind}", naming::mark_stem(&key)).into(),
             key: key.into(),
         })
     }
@@ -144,7 +140,7 @@ impl Handle {
 }
 
 /// The channel of both semaphores.
-fn semaphore_channel(name: &str) -> String {
+pub(crate) fn semaphore_channel(name: &str) -> String {
     naming::prefixed("redisson_sc", name)
 }
 

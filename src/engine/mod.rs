@@ -54,6 +54,7 @@ pub(crate) mod queue;
 pub(crate) mod registry;
 pub(crate) mod release;
 pub(crate) mod renewal;
+mod rights;
 pub(crate) mod script;
 pub(crate) mod slot;
 pub(crate) mod tokens;

@@ -1,6 +1,7 @@
 //! Starts real servers on free loopback ports and makes sure that none outlives the tests.
 
 mod process;
+pub(crate) mod user;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,6 +13,8 @@ use crate::finder::{self, FindError, Flavor, ServerBinary};
 use crate::resp::Direct;
 
 use process::{Guardian, Running, signal};
+
+pub use user::TEST_USER;
 
 /// The environment variable that chooses the flavor [`Server::start`] uses.
 pub const TEST_SERVER: &str = "REDLATCH_TEST_SERVER";
@@ -26,6 +29,8 @@ pub struct Server {
     arguments: Vec<String>,
     port: u16,
     folder: PathBuf,
+    /// Whether tests log in as a user that may do nothing but what the library needs.
+    confined: bool,
     state: Mutex<State>,
 }
 
@@ -146,6 +151,10 @@ impl ServerBuilder {
                 arguments.extend(["--enable-debug-command", "local"].map(String::from));
             }
         }
+        let confined = user::wanted() && !binary.stand_in;
+        if confined {
+            arguments.extend(user::arguments(&folder)?);
+        }
         arguments.extend(self.arguments);
         let mut guardian = Guardian::start(&folder)?;
         let (port, running) = process::start(&binary, &arguments, &folder, self.port)?;
@@ -155,6 +164,7 @@ impl ServerBuilder {
             arguments,
             port,
             folder,
+            confined,
             state: Mutex::new(State {
                 running: Some(running),
                 guardian,
@@ -203,9 +213,23 @@ impl Server {
         self.port
     }
 
-    /// The address as `redis://127.0.0.1:PORT`.
+    /// The address as `redis://127.0.0.1:PORT`, with a user and password where `REDLATCH_TEST_USER` asks for one.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        user::url(self.confined, self.port)
+    }
+
+    /// Checks that the user of `REDLATCH_TEST_USER` was refused nothing so far; without it, does nothing. A server that is
+    /// dropped does this by itself.
+    ///
+    /// # Panics
+    ///
+    /// When something was refused, saying what.
+    #[track_caller]
+    pub fn nothing_was_refused(&self) {
+        if self.confined {
+            let refused = user::refused(&self.direct());
+            assert!(refused.is_empty(), "the user was refused: {refused:#?}");
+        }
     }
 
     /// The process id.
@@ -299,8 +323,14 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        let refused = if self.confined && !std::thread::panicking() {
+            user::refused(&self.direct())
+        } else {
+            Vec::new()
+        };
         self.kill();
         let _ = std::fs::remove_dir_all(&self.folder);
+        assert!(refused.is_empty(), "the user was refused: {refused:#?}");
     }
 }
 
