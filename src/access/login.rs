@@ -104,6 +104,15 @@ impl ClientBuilder {
     }
 }
 
+impl Client {
+    /// All that is inside, as `Debug` shows it; for the tests that look for passwords in it.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn inside(&self) -> String {
+        format!("{:?}", self.engine())
+    }
+}
+
 /// Refuses an address whose user or password would be read as something else: a host, a port, a path. Those are printed.
 pub(crate) fn check_address(url: &str) -> Result<()> {
     let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);

@@ -1,5 +1,6 @@
-//! Rights, and what is told to whom: users with nothing to spare, and the self-test.
+//! Rights, and what is told to whom: users with nothing to spare, the self-test, passwords.
 
 mod features;
 mod kit;
+mod secrets;
 mod self_test;
