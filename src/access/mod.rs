@@ -68,7 +68,7 @@ pub enum Feature {
 
 impl Feature {
     /// Every feature there is.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: &'static [Self] = &[
         Self::ReentrantLock,
         Self::FairLock,
         Self::ReadWriteLock,
@@ -224,7 +224,7 @@ impl Example {
                 ),
             name,
         };
-        let all = |select: fn(&table::Needs) -> &'static [fn(&str) -> String]| {
+        let all = |select: fn(&table::Needs) -> &'static [table::Naming]| {
             let mut places: Vec<Place> = Vec::new();
             for feature in features {
                 for make in select(&table::needs(*feature)) {

@@ -7,15 +7,18 @@ use crate::{
     naming,
 };
 
+/// How something is called that belongs to a name.
+pub(super) type Naming = fn(&str) -> String;
+
 /// What a feature takes, besides what every connection does.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Needs {
     /// Commands, with a bar before a subcommand.
     pub(super) commands: &'static [&'static [&'static str]],
     /// From a name on the server to the keys that belong to it.
-    pub(super) keys: &'static [fn(&str) -> String],
+    pub(super) keys: &'static [Naming],
     /// From a name on the server to its channel.
-    pub(super) channels: &'static [fn(&str) -> String],
+    pub(super) channels: &'static [Naming],
 }
 
 /// What every connection does: who am I, end my predecessor, are you there; `INFO` and `CLIENT ID` are fred's.

@@ -165,7 +165,7 @@ fn every_command_of_every_script_is_in_the_table_and_no_other() {
         fs::read_to_string(root.join(name).with_extension("lua"))
             .unwrap_or_else(|error| panic!("{name}: {error}"))
     };
-    for feature in Feature::ALL {
+    for &feature in Feature::ALL {
         let mut wanted: BTreeSet<String> = plain(feature)
             .iter()
             .map(|word| (*word).to_owned())
@@ -187,7 +187,8 @@ fn every_command_of_every_script_is_in_the_table_and_no_other() {
 
     // And every file belongs to a feature.
     let used: BTreeSet<_> = Feature::ALL
-        .into_iter()
+        .iter()
+        .copied()
         .flat_map(scripts)
         .copied()
         .collect();
@@ -223,7 +224,7 @@ fn the_reader_of_scripts_sees_what_is_called() {
 
 #[test]
 fn every_command_can_be_tried() {
-    let features: BTreeSet<_> = Feature::ALL.into_iter().collect();
+    let features: BTreeSet<_> = Feature::ALL.iter().copied().collect();
     for command in commands(&features) {
         let trial = trial(command).unwrap_or_else(|| panic!("{command} cannot be tried"));
         if let Trial::Outside(verb, _) = trial {
@@ -317,7 +318,7 @@ fn document() -> String {
     };
     row(
         "Everything, on a server of its own, all names and all databases:",
-        &Feature::ALL,
+        Feature::ALL,
         "",
     );
     row(
@@ -389,6 +390,6 @@ fn the_document_has_exactly_these_rules() {
 
 #[test]
 fn the_test_servers_have_exactly_these_rules() {
-    let rules = rules(Feature::ALL, "").to_string();
+    let rules = rules(Feature::ALL.iter().copied(), "").to_string();
     same("tests/support/src/server/rules.txt", None, &rules);
 }

@@ -13,7 +13,7 @@ use crate::kit::{
 
 /// Everything but the other database, which is part of the address.
 fn features() -> Vec<Feature> {
-    let all = Feature::ALL.into_iter();
+    let all = Feature::ALL.iter().copied();
     all.filter(|feature| *feature != Feature::Database)
         .collect()
 }
@@ -69,7 +69,7 @@ async fn each_feature_asks_for_its_own_rights_only() {
                 .connect()
                 .await;
             let what = format!("{feature:?} without {right}");
-            assert_eq!(missing(outcome, &what), [right.clone()], "{what}");
+            assert_eq!(missing(outcome, &what), [right.as_str()], "{what}");
         }
     }
     nothing_is_left(&direct).await;
@@ -163,7 +163,7 @@ async fn a_user_confined_to_some_names_is_tested_on_those() {
         make_user(&direct, "shop", &without(&all, right));
         let client = connect(builder(&server, "shop")).await;
         let outcome = client.self_test_under("orders:", features).await;
-        assert_eq!(missing(outcome, right), [right.clone()]);
+        assert_eq!(missing(outcome, right), [right.as_str()]);
         close(client).await;
     }
 
