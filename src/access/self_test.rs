@@ -39,11 +39,10 @@ impl Client {
     /// or a deployment: a right that is missing shows before a lock is taken.
     ///
     /// It does what the features do, on a name nobody uses (`redlatch-self-test-` and a random number, behind the prefix
-    /// or through the name mapper), so it needs no other rights and leaves nothing behind. Four or five round trips. The
-    /// server logs each refusal (`ACL LOG`).
+    /// or through the name mapper), so it needs no other rights and leaves nothing behind. Five round trips, six with
+    /// [`Feature::TaggedNames`]. The server logs each refusal (`ACL LOG`).
     ///
-    /// On success the user can do all there is in these features. A server that is a replica, full or busy does not
-    /// disturb the check of single commands.
+    /// A server that is full, or a replica for now, does not look like a missing right.
     ///
     /// # Cancel safety
     ///
