@@ -5,18 +5,18 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 use fred::types::{
     RespVersion,
-    config::{Config, ServerConfig},
+    config::{ClusterDiscoveryPolicy, Config, Server, ServerConfig},
 };
 use tokio::runtime::Handle;
 
 use crate::{
     access::{self, Opening},
-    config::{NameMapper, Settings},
+    config::{NameMapper, Settings, ShardedPubSub},
     engine::{
         Engine,
         close::CloseReport,
         script::{Command, INSPECT_HASH},
-        transport::{Fault, fred_transport::FredTransport},
+        transport::{Fault, router::Router},
     },
     error::{Error, Result},
     events::Events,
@@ -117,13 +117,19 @@ impl Client {
             keys: vec![name.clone()],
             args: Vec::new(),
         };
-        let subcommand = Bytes::from_static(b"NUMSUB");
+        let sharded = self.engine.pubsub().sharded();
+        let subcommand = Bytes::from_static(if sharded {
+            b"SHARDNUMSUB"
+        } else {
+            b"NUMSUB" as &[u8]
+        });
         let numsub = [&subcommand, &channels[0], &channels[1]];
         let (first, last) = (Bytes::from_static(b"0"), Bytes::from_static(b"-1"));
         let range = [&queue, &first, &last];
         let (fields, waiters, queue) = tokio::try_join!(
             self.engine.read(&shown, &command),
-            self.engine.query(&shown, "PUBSUB", &numsub),
+            self.engine
+                .query_about(&shown, channels[0].clone(), "PUBSUB", &numsub),
             self.engine.query(&shown, "LRANGE", &range),
         )?;
         let here = self.engine.waiting_here(&name);
@@ -184,25 +190,90 @@ impl ClientBuilder {
     ///
     /// [`Error::InvalidArgument`] for an address that makes no sense.
     pub fn url(mut self, url: impl AsRef<str>) -> Result<Self> {
-        let url = url.as_ref();
-        if !url.starts_with("redis://") && !url.starts_with("rediss://") {
-            return Err(Error::invalid(
-                "url",
-                "it must begin with redis:// or rediss://",
-            ));
-        }
-        if url.starts_with("rediss://") && !cfg!(feature = "tls-rustls") {
-            return Err(Error::invalid(
-                "url",
-                "rediss:// needs the feature tls-rustls",
-            ));
-        }
-        access::check_address(url)?;
-        let mut config = Config::from_url_centralized(url)
-            .map_err(|error| Error::invalid("url", error.details().to_owned()))?;
-        config.version = RespVersion::RESP3;
+        self.config = Some(parse(url.as_ref())?);
+        Ok(self)
+    }
+
+    /// A Redis or Valkey cluster, by the addresses of some of its nodes: one that answers is enough to find the others.
+    /// User, password and TLS are those of the first address.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] for an address that makes no sense, and for none.
+    ///
+    /// *Redisson*: `useClusterServers`.
+    pub fn cluster(mut self, urls: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self> {
+        let (mut config, hosts) = together(urls)?;
+        config.server = ServerConfig::Clustered {
+            hosts,
+            policy: ClusterDiscoveryPolicy::default(),
+        };
         self.config = Some(config);
         Ok(self)
+    }
+
+    /// The master that sentinels watch under `master_name`, by the addresses of some sentinels. User, password, database
+    /// and TLS of the first address are those of the servers; sentinels that want a password have
+    /// [`sentinel_credentials`](Self::sentinel_credentials).
+    ///
+    /// The client listens to all sentinels it can find and goes over to another master as soon as one of them names it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] for an address that makes no sense, and for none.
+    ///
+    /// *Redisson*: `useSentinelServers`.
+    pub fn sentinel(
+        mut self,
+        master_name: impl Into<String>,
+        urls: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> Result<Self> {
+        let (mut config, hosts) = together(urls)?;
+        config.server = ServerConfig::Sentinel {
+            hosts,
+            service_name: master_name.into(),
+            username: None,
+            password: None,
+        };
+        self.config = Some(config);
+        Ok(self)
+    }
+
+    /// What the sentinels want to know, which may be something else than what the servers want. Call it after
+    /// [`sentinel`](Self::sentinel).
+    ///
+    /// *Redisson*: `sentinelUsername` and `sentinelPassword`.
+    pub fn sentinel_credentials(
+        mut self,
+        user: Option<impl Into<String>>,
+        secret: impl Into<String>,
+    ) -> Self {
+        if let Some(config) = &mut self.config
+            && let ServerConfig::Sentinel {
+                username, password, ..
+            } = &mut config.server
+        {
+            *username = user.map(Into::into);
+            *password = Some(secret.into());
+        }
+        self
+    }
+
+    /// How waiters are woken on a cluster. Default [`ShardedPubSub::Auto`]; all clients of a lock must agree.
+    ///
+    /// *Redisson*: `shardedSubscriptionMode`.
+    pub fn sharded_pubsub(mut self, mode: ShardedPubSub) -> Self {
+        self.settings.sharded_pubsub = mode;
+        self
+    }
+
+    /// How often a cluster is asked who is responsible for what when nothing speaks for it. Anything that looks like a
+    /// change has it asked at once. Default 2 s.
+    ///
+    /// *Redisson*: `scanInterval`.
+    pub fn topology_refresh(mut self, interval: Duration) -> Self {
+        self.settings.topology_refresh = interval;
+        self
     }
 
     /// Where the server is and how to log in, as fred says it.
@@ -301,17 +372,16 @@ impl ClientBuilder {
         let mut config = self.config.ok_or_else(|| {
             Error::invalid("url", "no server was named: call url() or fred_config()")
         })?;
-        if !matches!(config.server, ServerConfig::Centralized { .. }) {
-            return Err(Error::invalid(
-                "fred_config",
-                "only single servers are supported so far, no cluster and no sentinel",
-            ));
+        if matches!(config.server, ServerConfig::Clustered { .. })
+            && config.database.unwrap_or_default() != 0
+        {
+            return Err(Error::invalid("database", "a cluster has only database 0"));
         }
         self.opening.log_in(&mut config);
         let runtime = Handle::try_current().map_err(|_| {
             Error::invalid("runtime", "connect must be called inside a tokio runtime")
         })?;
-        let transport = FredTransport::connect(&config, &self.settings, runtime.clone())
+        let transport = Router::connect(&config, &self.settings, runtime.clone())
             .await
             .map_err(|fault| connect_error(&config, fault))?;
         let server = format!(
@@ -324,11 +394,49 @@ impl ClientBuilder {
     }
 }
 
+/// Reads several addresses of one thing: what the first says of how to log in, and where they all are.
+fn together(urls: impl IntoIterator<Item = impl AsRef<str>>) -> Result<(Config, Vec<Server>)> {
+    let all: Vec<_> = urls
+        .into_iter()
+        .map(|url| parse(url.as_ref()))
+        .collect::<Result<_>>()?;
+    let hosts = all.iter().flat_map(|one| one.server.hosts()).collect();
+    let first = all.into_iter().next();
+    let config = first.ok_or_else(|| Error::invalid("url", "no address was named"))?;
+    Ok((config, hosts))
+}
+
+/// Reads `redis://` and `rediss://`.
+fn parse(url: &str) -> Result<Config> {
+    if !url.starts_with("redis://") && !url.starts_with("rediss://") {
+        return Err(Error::invalid(
+            "url",
+            "it must begin with redis:// or rediss://",
+        ));
+    }
+    if url.starts_with("rediss://") && !cfg!(feature = "tls-rustls") {
+        return Err(Error::invalid(
+            "url",
+            "rediss:// needs the feature tls-rustls",
+        ));
+    }
+    access::check_address(url)?;
+    let mut config = Config::from_url_centralized(url)
+        .map_err(|error| Error::invalid("url", error.details().to_owned()))?;
+    config.version = RespVersion::RESP3;
+    Ok(config)
+}
+
+/// All addresses there are, in an order that does not depend on how they were named.
 fn address(config: &Config) -> String {
-    let hosts = config.server.hosts();
-    hosts
-        .first()
-        .map_or_else(|| "server".to_owned(), ToString::to_string)
+    let mut hosts: Vec<_> = config
+        .server
+        .hosts()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    hosts.sort();
+    hosts.join(",")
 }
 
 fn connect_error(config: &Config, fault: Fault) -> Error {

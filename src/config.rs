@@ -17,6 +17,23 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 /// Turns the application's lock names into the names on the server.
 pub(crate) type NameMapper = Arc<dyn Fn(&str) -> String + Send + Sync>;
 
+/// How waiters are woken on a cluster. Everybody who uses a lock must agree, since neither way hears the other.
+///
+/// *Redisson*: `ShardedSubscriptionMode`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ShardedPubSub {
+    /// Sharded where the cluster can (from Redis 7.0 on), as Redisson decides by default.
+    #[default]
+    Auto,
+    /// `SPUBLISH` and `SSUBSCRIBE`: a message stays in its shard.
+    On,
+    /// `PUBLISH` and `SUBSCRIBE`: every message goes to every node.
+    Off,
+    /// Says and hears everything both ways, for a fleet whose members have different settings.
+    Both,
+}
+
 /// All settings of a client, valid by construction.
 #[derive(Clone)]
 pub(crate) struct Settings {
@@ -27,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) outage_patience: Duration,
     pub(crate) connect_timeout: Duration,
     pub(crate) heartbeat: Duration,
+    pub(crate) sharded_pubsub: ShardedPubSub,
+    pub(crate) topology_refresh: Duration,
     pub(crate) name_mapper: Option<NameMapper>,
 }
 
@@ -40,6 +59,8 @@ impl Default for Settings {
             outage_patience: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(2),
             heartbeat: Duration::from_secs(2),
+            sharded_pubsub: ShardedPubSub::Auto,
+            topology_refresh: Duration::from_secs(2),
             name_mapper: None,
         }
     }
@@ -55,6 +76,8 @@ impl fmt::Debug for Settings {
             .field("outage_patience", &self.outage_patience)
             .field("connect_timeout", &self.connect_timeout)
             .field("heartbeat", &self.heartbeat)
+            .field("sharded_pubsub", &self.sharded_pubsub)
+            .field("topology_refresh", &self.topology_refresh)
             .finish_non_exhaustive()
     }
 }
@@ -78,6 +101,7 @@ impl Settings {
         at_least("command_timeout", self.command_timeout, ms(10))?;
         at_least("connect_timeout", self.connect_timeout, ms(10))?;
         at_least("heartbeat", self.heartbeat, ms(10))?;
+        at_least("topology_refresh", self.topology_refresh, ms(50))?;
         at_least(
             "outage_patience",
             self.outage_patience,
@@ -87,6 +111,7 @@ impl Settings {
         for (field, value) in [
             ("connect_timeout", self.connect_timeout),
             ("heartbeat", self.heartbeat),
+            ("topology_refresh", self.topology_refresh),
         ] {
             if value > LONGEST_PAUSE {
                 return Err(Error::invalid(

@@ -85,6 +85,15 @@ pub enum Error {
         /// The lock.
         name: Arc<str>,
     },
+    /// On a cluster a name and all that is derived from it must have one slot, which braces in the name prevent here:
+    /// Redisson could take such a lock and never release it. Nothing was sent.
+    #[non_exhaustive]
+    CrossSlot {
+        /// The name.
+        name: Arc<str>,
+        /// A key or channel derived from it that has another slot.
+        key: String,
+    },
     /// The caller's input or a setting is not acceptable. Nothing was sent.
     #[non_exhaustive]
     InvalidArgument {
@@ -175,7 +184,7 @@ pub enum Refusal {
     Busy,
     /// `MASTERDOWN`: a replica without its primary.
     MasterDown,
-    /// `CLUSTERDOWN`, `MOVED`, `ASK`, `TRYAGAIN`, `CROSSSLOT`: the cluster sends us elsewhere.
+    /// `CLUSTERDOWN`, `MOVED`, `ASK`, `TRYAGAIN`: the cluster sends us elsewhere.
     Cluster,
     /// `NOPERM`: the user lacks a right.
     NoPermission,
@@ -210,7 +219,7 @@ impl Refusal {
             ("MOVED", Refusal::Cluster),
             ("ASK", Refusal::Cluster),
             ("TRYAGAIN", Refusal::Cluster),
-            ("CROSSSLOT", Refusal::Cluster),
+            ("CROSSSLOT", Refusal::Other),
             ("NOPERM", Refusal::NoPermission),
             ("NOAUTH", Refusal::NotAuthenticated),
             ("WRONGPASS", Refusal::NotAuthenticated),
@@ -358,6 +367,12 @@ impl fmt::Display for Error {
             Self::Stale { name, stale } => write!(f, "write to {} refused: {stale}", Shown(name)),
             Self::Lost { name, cause } => write!(f, "lock {} was lost: {cause}", Shown(name)),
             Self::WrongType { name } => write!(f, "key {} holds something else", Shown(name)),
+            Self::CrossSlot { name, key } => write!(
+                f,
+                "{} cannot be used on a cluster: {} is in another slot, because of the braces in the name",
+                Shown(name),
+                Shown(key)
+            ),
             Self::InvalidArgument { field, reason } => write!(f, "invalid {field}: {reason}"),
             Self::Unreachable {
                 name,

@@ -73,6 +73,7 @@ pub use crate::{
     access::Secret,
     backoff::BackOff,
     client::{Client, ClientBuilder},
+    config::ShardedPubSub,
     coordination::{
         AcquireExpirable, AcquirePermits, CountDownLatch, ExpirablePermit, ExpirableSemaphore,
         PermitId, Semaphore, SemaphorePermit, WaitForLatch,

@@ -64,6 +64,12 @@ pub enum Feature {
     TaggedNames,
     /// A database other than 0.
     Database,
+    /// A cluster. Each of its nodes has users of its own.
+    Cluster,
+    /// Messages that stay in their shard, which is what a cluster from Redis 7.0 on is used with unless
+    /// [`sharded_pubsub`](crate::ClientBuilder::sharded_pubsub) says otherwise. Older servers know no such commands, nor
+    /// rules with them.
+    ShardedMessages,
 }
 
 impl Feature {
@@ -84,6 +90,8 @@ impl Feature {
         Self::Inspect,
         Self::TaggedNames,
         Self::Database,
+        Self::Cluster,
+        Self::ShardedMessages,
     ];
 }
 
@@ -195,7 +203,7 @@ struct Place {
 }
 
 /// A name nobody uses, and all that would belong to it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Example {
     name: String,
     keys: Vec<Place>,

@@ -37,17 +37,12 @@ const FAIR: &[&str] = &[
 
 const PLAIN_LOCK: Needs = Needs {
     commands: &[SCRIPTS, MESSAGES, HASH],
-    keys: &[name, naming::lock_channel],
+    keys: &[name],
     channels: &[naming::lock_channel],
 };
 const FAIR_LOCK: Needs = Needs {
     commands: &[SCRIPTS, MESSAGES, HASH, FAIR],
-    keys: &[
-        name,
-        naming::lock_channel,
-        naming::fair_queue,
-        naming::fair_deadlines,
-    ],
+    keys: &[name, naming::fair_queue, naming::fair_deadlines],
     channels: &[naming::lock_channel],
 };
 
@@ -57,12 +52,12 @@ pub(super) fn needs(feature: Feature) -> Needs {
         Feature::FairLock | Feature::NonReentrantFairLock => FAIR_LOCK,
         Feature::ReadWriteLock => Needs {
             commands: &[SCRIPTS, MESSAGES, HASH, &["hdel", "hgetall", "hlen", "set"]],
-            keys: &[name, naming::marker_stem, naming::rw_channel],
+            keys: &[name, naming::marker_stem],
             channels: &[naming::rw_channel],
         },
         Feature::FencedLock => Needs {
             commands: &[SCRIPTS, MESSAGES, HASH, &["get", "incr", "set"]],
-            keys: &[name, naming::lock_channel, naming::fencing_counter],
+            keys: &[name, naming::fencing_counter],
             channels: &[naming::lock_channel],
         },
         Feature::SpinLock => Needs {
@@ -84,7 +79,7 @@ pub(super) fn needs(feature: Feature) -> Needs {
                     "time",
                 ],
             ],
-            keys: &[name, naming::lock_channel],
+            keys: &[name],
             channels: &[naming::lock_channel],
         },
         Feature::Semaphore => Needs {
@@ -95,7 +90,7 @@ pub(super) fn needs(feature: Feature) -> Needs {
                     "decrby", "del", "exists", "get", "incrby", "persist", "pexpire", "pttl", "set",
                 ],
             ],
-            keys: &[name, semaphore_channel, naming::mark_stem],
+            keys: &[name, naming::mark_stem],
             channels: &[semaphore_channel],
         },
         Feature::ExpirableSemaphore => Needs {
@@ -122,12 +117,7 @@ pub(super) fn needs(feature: Feature) -> Needs {
                     "zscore",
                 ],
             ],
-            keys: &[
-                name,
-                naming::marker_stem,
-                semaphore_channel,
-                naming::mark_stem,
-            ],
+            keys: &[name, naming::marker_stem, naming::mark_stem],
             channels: &[semaphore_channel],
         },
         Feature::CountDownLatch => Needs {
@@ -136,7 +126,7 @@ pub(super) fn needs(feature: Feature) -> Needs {
                 MESSAGES,
                 &["decrby", "del", "exists", "get", "set"],
             ],
-            keys: &[name, latch_channel, naming::mark_stem],
+            keys: &[name, naming::mark_stem],
             channels: &[latch_channel],
         },
         Feature::FencedCell => Needs {
@@ -151,6 +141,21 @@ pub(super) fn needs(feature: Feature) -> Needs {
         },
         Feature::Database => Needs {
             commands: &[&["select"]],
+            keys: &[],
+            channels: &[],
+        },
+        Feature::Cluster => Needs {
+            commands: &[&["asking", "cluster|nodes"]],
+            keys: &[],
+            channels: &[],
+        },
+        Feature::ShardedMessages => Needs {
+            commands: &[&[
+                "pubsub|shardnumsub",
+                "spublish",
+                "ssubscribe",
+                "sunsubscribe",
+            ]],
             keys: &[],
             channels: &[],
         },
@@ -176,7 +181,7 @@ pub(super) enum Trial {
     Makes(&'static [&'static str]),
     /// By itself.
     Outside(&'static str, &'static [&'static str]),
-    /// By what the self-test does anyway, or did to get here.
+    /// By what the self-test does anyway, or did to get here, or not at all.
     Anyway,
 }
 
@@ -197,7 +202,12 @@ pub(super) fn trial(command: &str) -> Option<Trial> {
         "info" => Outside("INFO", &["server"]),
         "ping" => Outside("PING", &[]),
         "pubsub|numsub" => Outside("PUBSUB", &["NUMSUB"]),
-        "evalsha" | "script|load" | "publish" | "subscribe" | "unsubscribe" | "select" => Anyway,
+        "pubsub|shardnumsub" => Outside("PUBSUB", &["SHARDNUMSUB"]),
+        "cluster|nodes" => Outside("CLUSTER", &["NODES"]),
+        "evalsha" | "script|load" | "publish" | "spublish" | "select" => Anyway,
+        "subscribe" | "unsubscribe" | "ssubscribe" | "sunsubscribe" => Anyway,
+        // It would change what the next command of somebody else means.
+        "asking" => Anyway,
         "time" => Inside(&[]),
         "del" | "exists" | "get" | "hgetall" | "hlen" | "lpop" | "persist" | "pttl" | "zcard" => {
             Inside(&[KEY])

@@ -4,7 +4,7 @@ use std::{fmt, future::IntoFuture, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Handle, PUBLISH};
+use super::Handle;
 use crate::{
     client::Client,
     engine::{
@@ -18,9 +18,9 @@ use crate::{
     lock::patience,
 };
 
-static TRY_SET: Script = script!("latch/try_set");
-static COUNT_DOWN: Script = script!("latch/count_down");
-static DELETE: Script = script!("latch/delete");
+static TRY_SET: Script = script!("latch/try_set", after "publish/announce");
+static COUNT_DOWN: Script = script!("latch/count_down", after "publish/announce");
+static DELETE: Script = script!("latch/delete", after "publish/announce");
 static COUNT: Script = script!("latch/count");
 static PROBE: Script = script!("probe/latch");
 
@@ -66,8 +66,8 @@ impl Trade for Wire {
     fn sum(&self, names: &Names, n: u64) -> Command {
         Command {
             script: &COUNT_DOWN,
-            keys: vec![names.key.clone(), names.channel.clone()],
-            args: vec![decimal(n), PUBLISH],
+            keys: vec![names.key.clone()],
+            args: vec![decimal(n), names.announcement.clone()],
         }
     }
 
@@ -142,8 +142,8 @@ impl CountDownLatch {
         }
         let set = |names: &Names| Command {
             script: &TRY_SET,
-            keys: vec![names.key.clone(), names.channel.clone()],
-            args: vec![decimal(count), PUBLISH],
+            keys: vec![names.key.clone()],
+            args: vec![decimal(count), names.announcement.clone()],
         };
         Ok(self.handle.once(set).await?.is_some())
     }
@@ -219,8 +219,8 @@ impl CountDownLatch {
     pub async fn delete(&self) -> Result<bool> {
         let delete = |names: &Names| Command {
             script: &DELETE,
-            keys: vec![names.key.clone(), names.channel.clone()],
-            args: vec![PUBLISH],
+            keys: vec![names.key.clone()],
+            args: vec![names.announcement.clone()],
         };
         Ok(self.handle.once(delete).await?.is_some())
     }

@@ -5,7 +5,7 @@ use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    AcquireExpirable, ExpirablePermit, Handle, PUBLISH, PermitId, check_change, check_permits,
+    AcquireExpirable, ExpirablePermit, Handle, PermitId, check_change, check_permits,
     expirable_wire::{
         ADD, COUNTS, LEASE_TIME, MOST_IDS, NEVER, RELEASE, RELEASE_ALL, SET, UPDATE_LEASE, Wire,
         keys, release, wire_lease,
@@ -212,7 +212,7 @@ impl ExpirableSemaphore {
         let counts = |names: &Names| Command {
             script: &COUNTS,
             keys: keys(names),
-            args: vec![PUBLISH],
+            args: vec![names.announcement.clone()],
         };
         let reply = self.handle.repeat(counts).await?;
         reply
@@ -306,7 +306,7 @@ impl ExpirableSemaphore {
         let set = |names: &Names| Command {
             script: &SET,
             keys: keys(names),
-            args: vec![decimal(permits), PUBLISH],
+            args: vec![decimal(permits), names.announcement.clone()],
         };
         self.handle.once(set).await?;
         Ok(())
@@ -327,8 +327,8 @@ impl ExpirableSemaphore {
         let change = check_change(permits)?;
         let add = |names: &Names| Command {
             script: &ADD,
-            keys: vec![names.key.clone(), names.channel.clone()],
-            args: vec![change, PUBLISH],
+            keys: vec![names.key.clone()],
+            args: vec![change, names.announcement.clone()],
         };
         self.handle.once(add).await?;
         Ok(())
@@ -351,8 +351,13 @@ impl ExpirableSemaphore {
         let lease_ms = wire_lease(lease)?;
         let update = |names: &Names| Command {
             script: &UPDATE_LEASE,
-            keys: vec![names.second.clone(), names.channel.clone()],
-            args: vec![id.to_wire(), decimal(lease_ms), NEVER, PUBLISH],
+            keys: vec![names.second.clone()],
+            args: vec![
+                id.to_wire(),
+                decimal(lease_ms),
+                NEVER,
+                names.announcement.clone(),
+            ],
         };
         let reply = self.handle.repeat(update).await?;
         Ok(self.handle.int(&reply)? == 1)

@@ -8,7 +8,6 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::PUBLISH;
 use crate::{
     config::{check_lease, lease_ms},
     engine::{
@@ -20,13 +19,13 @@ use crate::{
     error::{Error, Result},
 };
 
-static ACQUIRE: Script = script!("permits/acquire");
-pub(super) static RELEASE: Script = script!("permits/release");
-pub(super) static RELEASE_ALL: Script = script!("permits/release_all");
-pub(super) static COUNTS: Script = script!("permits/counts");
-pub(super) static SET: Script = script!("permits/set");
-pub(super) static ADD: Script = script!("permits/add");
-pub(super) static UPDATE_LEASE: Script = script!("permits/update_lease");
+static ACQUIRE: Script = script!("permits/acquire", after "publish/announce");
+pub(super) static RELEASE: Script = script!("permits/release", after "publish/announce");
+pub(super) static RELEASE_ALL: Script = script!("permits/release_all", after "publish/announce");
+pub(super) static COUNTS: Script = script!("permits/counts", after "publish/announce");
+pub(super) static SET: Script = script!("permits/set", after "publish/announce");
+pub(super) static ADD: Script = script!("permits/add", after "publish/announce");
+pub(super) static UPDATE_LEASE: Script = script!("permits/update_lease", after "publish/announce");
 pub(super) static LEASE_TIME: Script = script!("permits/lease_time");
 static PROBE: Script = script!("probe/permits");
 
@@ -60,7 +59,7 @@ impl Trade for Wire {
     }
 
     fn ask(&self, names: &Names, asks: &[Arc<Ask>]) -> Command {
-        let mut args = vec![NEVER, PUBLISH];
+        let mut args = vec![NEVER, names.announcement.clone()];
         for ask in asks {
             args.extend([decimal(ask.permits), decimal(ask.lease_ms)]);
             args.extend(ask.ids.iter().cloned());
@@ -109,11 +108,7 @@ impl Trade for Wire {
 }
 
 pub(super) fn keys(names: &Names) -> Vec<Bytes> {
-    vec![
-        names.key.clone(),
-        names.second.clone(),
-        names.channel.clone(),
-    ]
+    vec![names.key.clone(), names.second.clone()]
 }
 
 pub(super) fn release(
@@ -121,7 +116,7 @@ pub(super) fn release(
     names: &Names,
     ids: impl IntoIterator<Item = Bytes>,
 ) -> Command {
-    let mut args = vec![PUBLISH];
+    let mut args = vec![names.announcement.clone()];
     args.extend(ids);
     Command {
         script,

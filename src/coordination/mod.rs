@@ -11,6 +11,7 @@ use crate::{
     engine::{
         Engine,
         desk::DeskRef,
+        protocol::announcement,
         script::Command,
         trade::{Names, Trade},
         transport::Reply,
@@ -35,9 +36,6 @@ pub use self::{
     semaphore::{AcquirePermits, Semaphore},
 };
 
-/// The verb with which changes are announced.
-const PUBLISH: Bytes = Bytes::from_static(b"PUBLISH");
-
 /// Most permits in one call: what Redisson can count.
 const MOST_PERMITS: u32 = i32::MAX.unsigned_abs();
 
@@ -55,13 +53,18 @@ impl Handle {
         let key = self.engine.settings.map_name(&self.name)?;
         let client = &self.engine.client_id;
         let kind = self.trade.kind();
-        Ok(Names {
+        let channel = (self.channel)(&key);
+        let names = Names {
             shown: self.name.clone(),
+            announcement: announcement(self.engine.pubsub().arg(), &channel),
             second: naming::suffixed(&key, "timeout").into(),
-            channel: (self.channel)(&key).into(),
+            channel: channel.into(),
             mark: format!("{}:{client}:{kind}", naming::mark_stem(&key)).into(),
             key: key.into(),
-        })
+        };
+        let together = [&names.key, &names.second, &names.channel, &names.mark];
+        self.engine.check_slots(&names.shown, together)?;
+        Ok(names)
     }
 
     fn desk(&self) -> Result<DeskRef> {
@@ -178,6 +181,7 @@ pub(crate) fn examples() -> Vec<(Command, bool)> {
         second: bytes(b"{n}:timeout"),
         channel: bytes(b"c"),
         mark: bytes(b"m"),
+        announcement: bytes(b"PUBLISH c"),
     };
     let ask = Arc::new(Ask {
         permits: 1,

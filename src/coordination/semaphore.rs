@@ -5,7 +5,7 @@ use std::{fmt, future::IntoFuture, pin::Pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Handle, PUBLISH, SemaphorePermit, check_change, check_permits, semaphore_channel};
+use super::{Handle, SemaphorePermit, check_change, check_permits, semaphore_channel};
 use crate::{
     client::Client,
     config::lease_ms,
@@ -21,9 +21,9 @@ use crate::{
 };
 
 static ACQUIRE: Script = script!("semaphore/acquire");
-static RELEASE: Script = script!("semaphore/release");
-static TRY_SET: Script = script!("semaphore/try_set");
-static ADD: Script = script!("semaphore/add");
+static RELEASE: Script = script!("semaphore/release", after "publish/announce");
+static TRY_SET: Script = script!("semaphore/try_set", after "publish/announce");
+static ADD: Script = script!("semaphore/add", after "publish/announce");
 static DRAIN: Script = script!("semaphore/drain");
 static DELETE: Script = script!("semaphore/delete");
 static PROBE: Script = script!("probe/semaphore");
@@ -84,8 +84,12 @@ impl Trade for Wire {
 fn release(names: &Names, n: u64, if_exists: bool) -> Command {
     Command {
         script: &RELEASE,
-        keys: vec![names.key.clone(), names.channel.clone()],
-        args: vec![decimal(n), PUBLISH, decimal(u8::from(if_exists))],
+        keys: vec![names.key.clone()],
+        args: vec![
+            decimal(n),
+            names.announcement.clone(),
+            decimal(u8::from(if_exists)),
+        ],
     }
 }
 
@@ -93,8 +97,12 @@ fn release(names: &Names, n: u64, if_exists: bool) -> Command {
 pub(super) fn try_set(names: &Names, permits: u32, ttl_ms: u64) -> Command {
     Command {
         script: &TRY_SET,
-        keys: vec![names.key.clone(), names.channel.clone()],
-        args: vec![decimal(permits), PUBLISH, decimal(ttl_ms)],
+        keys: vec![names.key.clone()],
+        args: vec![
+            decimal(permits),
+            names.announcement.clone(),
+            decimal(ttl_ms),
+        ],
     }
 }
 
@@ -290,8 +298,8 @@ impl Semaphore {
         let change = check_change(permits)?;
         let add = |names: &Names| Command {
             script: &ADD,
-            keys: vec![names.key.clone(), names.channel.clone()],
-            args: vec![change, PUBLISH],
+            keys: vec![names.key.clone()],
+            args: vec![change, names.announcement.clone()],
         };
         self.handle.once(add).await?;
         Ok(())

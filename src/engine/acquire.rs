@@ -384,6 +384,7 @@ impl Lead<'_> {
                     });
                     &engine.counters.wakeups_by_poll
                 }
+                Source::Moved => &engine.counters.wakeups_by_poll,
             },
             () = until(expiry) => &engine.counters.wakeups_by_expiry,
             // The next try finds out what is wrong.

@@ -25,12 +25,14 @@ use self::{
     hold::{Hold, Lease},
     once::Marks,
     poll::Poll,
+    protocol::{Ask, Call, Rest, Wake},
+    recent::Recent,
     registry::{NameRef, Registry, SlotRef},
     renewal::Renewal,
-    script::{Command, Scripts},
+    script::Command,
     slot::Loss,
     tokens::Tokens,
-    transport::{Fault, Reply, Request, Signal, Transport},
+    transport::{Fault, PubSub, Reply, Request, Signal, Transport},
     wakeup::{Source, Wakeups},
 };
 use crate::{
@@ -51,6 +53,7 @@ pub(crate) mod once;
 pub(crate) mod poll;
 pub(crate) mod protocol;
 pub(crate) mod queue;
+mod recent;
 pub(crate) mod registry;
 pub(crate) mod release;
 pub(crate) mod renewal;
@@ -74,7 +77,6 @@ pub(crate) struct Engine {
     pub(crate) events: EventBus,
     pub(crate) counters: Counters,
     transport: Arc<dyn Transport>,
-    scripts: Scripts,
     background: Arc<Background>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     registry: Registry,
@@ -84,6 +86,7 @@ pub(crate) struct Engine {
     poll: Arc<Poll>,
     renewal: Arc<Renewal>,
     tokens: Tokens,
+    recent: Recent,
     numbers: AtomicU64,
     closed: AtomicBool,
     connects: AtomicU64,
@@ -107,16 +110,16 @@ impl Engine {
             events: EventBus::new(),
             counters: Counters::default(),
             transport: transport.clone(),
-            scripts: Scripts::default(),
             background: Arc::new(Background::new(runtime.clone())),
             tasks: Mutex::default(),
             registry: Registry::default(),
             desks: Desks::default(),
             marks: Marks::default(),
-            wakeups: Wakeups::new(),
+            wakeups: Wakeups::new(transport.clone()),
             poll: Arc::default(),
             renewal: Arc::default(),
             tokens: Tokens::default(),
+            recent: Recent::default(),
             numbers: AtomicU64::new(1),
             closed: AtomicBool::new(false),
             connects: AtomicU64::new(0),
@@ -141,7 +144,7 @@ impl Engine {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn on_signal(&self, signal: Signal) {
+    fn on_signal(self: &Arc<Self>, signal: Signal) {
         match signal {
             Signal::Message { channel, payload } => {
                 // Locks say 0 or 1, semaphores how many permits there are.
@@ -160,10 +163,15 @@ impl Engine {
                 self.poll.now();
                 self.events.tell(|| Event::Connected);
             }
-            Signal::SubscriberUp => self.wakeups.connected(),
-            Signal::SubscriberDown { reason } => {
-                self.wakeups.disconnected();
+            Signal::SubscriberUp { node } => self.wakeups.connected(node),
+            Signal::SubscriberDown { node, reason } => {
+                self.wakeups.disconnected(node);
                 self.events.tell(|| Event::Disconnected { reason });
+            }
+            Signal::Moved => self.wakeups.rehome(),
+            Signal::Gone { node } => {
+                self.wakeups.forget(node);
+                self.release_again();
             }
             Signal::CommandsDown { reason } => self.events.tell(|| Event::Disconnected { reason }),
             Signal::NotFenced { reason } => self.events.tell(|| Event::NotFenced { reason }),
@@ -187,57 +195,60 @@ impl Engine {
         Ok(())
     }
 
-    /// Runs a script.
+    /// Runs a script. One that the server does not know is loaded first.
     async fn run(&self, command: Command, deadline: Instant) -> Result<Reply, Fault> {
-        let reply = self.scripts.run(&*self.transport, command, deadline).await;
+        let reply = self.transport.send(command.request(true), deadline).await;
         self.note_answer(&reply);
         reply
     }
 
-    /// Runs a script now or not at all, as [`Scripts::run_now`].
+    /// Runs a script as it is, now or not at all: where it is unknown, it is loaded and `None` is the answer, so that the
+    /// caller can make up its mind anew. For commands that must not arrive later than they were made.
     async fn run_now(&self, command: Command, deadline: Instant) -> Result<Option<Reply>, Fault> {
-        let reply = self
-            .scripts
-            .run_now(&*self.transport, command, deadline)
-            .await;
+        let reply = self.transport.send(command.request(false), deadline).await;
         self.note_answer(&reply);
-        reply
+        match reply {
+            Err(Fault::Refused {
+                refusal: Refusal::NoScript,
+                ..
+            }) => Ok(None),
+            reply => reply.map(Some),
+        }
     }
 
-    /// Runs a read-only command, again where its reply got lost, until the command timeout is over.
+    /// Runs a read-only command about a key, again where its reply got lost, until the command timeout is over.
     pub(crate) async fn query(
         &self,
         name: &Arc<str>,
         verb: &'static str,
         args: &[&Bytes],
     ) -> Result<Reply> {
-        let args: Vec<Bytes> = args.iter().map(|arg| (*arg).clone()).collect();
-        self.ask(name, || {
-            let args = args.clone();
-            let request = Request::Query { verb, args };
-            |deadline| self.transport.send(request, deadline)
-        })
-        .await
+        let about = args.first().map_or_else(Bytes::new, |key| (*key).clone());
+        self.query_about(name, about, verb, args).await
+    }
+
+    /// As [`query`](Self::query), at the server that has the key or channel `about`.
+    pub(crate) async fn query_about(
+        &self,
+        name: &Arc<str>,
+        about: Bytes,
+        verb: &'static str,
+        args: &[&Bytes],
+    ) -> Result<Reply> {
+        let args = args.iter().map(|arg| (*arg).clone()).collect();
+        self.ask(name, Request::Query { verb, args, about }).await
     }
 
     /// Runs a read-only script, as [`query`](Self::query).
     pub(crate) async fn read(&self, name: &Arc<str>, command: &Command) -> Result<Reply> {
-        self.ask(name, || {
-            let command = command.clone();
-            |deadline| self.scripts.run(&*self.transport, command, deadline)
-        })
-        .await
+        self.ask(name, command.clone().request(true)).await
     }
 
-    async fn ask<R, F>(&self, name: &Arc<str>, request: impl Fn() -> R) -> Result<Reply>
-    where
-        R: FnOnce(Instant) -> F,
-        F: Future<Output = Result<Reply, Fault>>,
-    {
+    async fn ask(&self, name: &Arc<str>, request: Request) -> Result<Reply> {
         self.check_open()?;
         let deadline = Instant::now() + self.settings.command_timeout;
         loop {
-            let reply = request()(deadline).await;
+            let reply = self.transport.send(request.clone(), deadline).await;
             self.note_answer(&reply);
             match reply {
                 Err(Fault::Unknown { .. }) if Instant::now() < deadline => {
@@ -247,6 +258,50 @@ impl Engine {
                 Err(fault) => return Err(describe(name, fault, false)),
             }
         }
+    }
+
+    /// How changes are announced and heard.
+    pub(crate) fn pubsub(&self) -> PubSub {
+        self.transport.pubsub()
+    }
+
+    /// Whether all keys and channels of one thing are served by one server, as a script needs them.
+    pub(crate) fn check_slots<'a>(
+        &self,
+        name: &Arc<str>,
+        together: impl IntoIterator<Item = &'a Bytes>,
+    ) -> Result<()> {
+        let mut together = together.into_iter();
+        let Some(first) = together.next() else {
+            return Ok(());
+        };
+        let slot = self.transport.slot(first);
+        match together.find(|key| self.transport.slot(key) != slot) {
+            None => Ok(()),
+            Some(other) => Err(Error::CrossSlot {
+                name: name.clone(),
+                key: String::from_utf8_lossy(other).into(),
+            }),
+        }
+    }
+
+    /// As [`check_slots`](Self::check_slots) for all that a call may ever name.
+    pub(crate) fn check_call(&self, call: &Call) -> Result<()> {
+        // A name without a brace becomes the tag of all that is derived from it.
+        if !call.name.iter().any(|byte| matches!(byte, b'{' | b'}')) {
+            return Ok(());
+        }
+        let protocol = call.protocol;
+        let commands = [
+            protocol.acquire(call, &Ask::FIRST),
+            protocol.release(call, &Rest::NONE),
+        ];
+        let channel = match protocol.wake(call) {
+            Wake::Channel(channel) => Some(channel),
+            Wake::Backoff(_) => None,
+        };
+        let keys = commands.iter().flat_map(|command| &command.keys);
+        self.check_slots(&call.shown, keys.chain(&channel))
     }
 
     fn note_answer<T>(&self, reply: &Result<T, Fault>) {

@@ -9,10 +9,11 @@
 //! A mark lasts for [`MARK_TIME`] and is deleted when the client is closed. An outage that lasts longer than that leaves a
 //! request in doubt for ever: it is then not sent again, and its caller is told that it may have taken effect.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use dashmap::DashMap;
+use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
@@ -171,6 +172,7 @@ impl Engine {
             let request = Request::Query {
                 verb: "GET",
                 args: vec![desk.names.mark.clone()],
+                about: desk.names.mark.clone(),
             };
             let deadline = Instant::now() + self.settings.command_timeout;
             let reply = self.transport.send(request, deadline).await;
@@ -243,14 +245,24 @@ impl Engine {
             }
             false
         });
-        for chunk in marks.chunks(MARKS_A_CALL) {
+        let mut by_slot: HashMap<u16, Vec<Bytes>> = HashMap::new();
+        for mark in marks {
+            let slot = self.transport.slot(&mark);
+            by_slot.entry(slot).or_default().push(mark);
+        }
+        let chunks = by_slot
+            .values()
+            .flat_map(|marks| marks.chunks(MARKS_A_CALL));
+        let erasing = chunks.filter_map(|chunk| {
             let request = Request::Query {
                 verb: "DEL",
                 args: chunk.to_vec(),
+                about: chunk.first()?.clone(),
             };
-            // What stays ends by itself.
-            let _ = timeout_at(deadline, self.transport.send(request, deadline)).await;
-        }
+            Some(self.transport.send(request, deadline))
+        });
+        // What stays ends by itself.
+        let _ = timeout_at(deadline, join_all(erasing)).await;
     }
 }
 

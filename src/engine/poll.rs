@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use dashmap::DashMap;
+use dashmap::{DashMap, DashSet};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep, sleep_until},
@@ -42,6 +42,7 @@ pub(crate) struct Poll {
     /// Sleepers that must be looked after more often than the others.
     restless: AtomicUsize,
     next: AtomicU64,
+    under_way: DashSet<Group>,
     /// Somebody went to sleep, or a look is wanted now.
     work: Notify,
     hurry: Notify,
@@ -68,6 +69,14 @@ impl Look {
         match self {
             Self::Lock(call) => call.protocol.keeps_place(),
             Self::Desk(_) => false,
+        }
+    }
+
+    /// A name that says where one looks.
+    fn key(&self) -> &[u8] {
+        match self {
+            Self::Lock(call) => &call.name,
+            Self::Desk(desk) => &desk.names.key,
         }
     }
 
@@ -177,7 +186,7 @@ pub(crate) async fn run(engine: Weak<Engine>) {
         let Some(strong) = engine.upgrade() else {
             return;
         };
-        look(&strong, round).await;
+        look(&strong, round);
     }
 }
 
@@ -212,33 +221,71 @@ impl Rounds {
     }
 }
 
-async fn look(engine: &Engine, round: Round) {
+/// Sends the looks on their way, without waiting: a server that does not answer keeps nobody.
+fn look(engine: &Arc<Engine>, round: Round) {
     // By script, since kinds may look differently; one entry a name, however many wait for it.
     type Names = HashMap<Bytes, (Look, Vec<Arc<Channel>>)>;
-    let mut by_script: HashMap<&'static str, Names> = HashMap::new();
+    let mut calls: HashMap<Group, Names> = HashMap::new();
     for sleeper in &engine.poll.sleepers {
         if round == Round::Restless && !sleeper.look.restless() {
             continue;
         }
-        by_script
-            .entry(sleeper.look.probe().name)
+        let target = sleeper.look.target();
+        let slot = engine.transport.slot(sleeper.look.key());
+        calls
+            .entry((sleeper.look.probe().name, slot))
             .or_default()
-            .entry(sleeper.look.target())
+            .entry(target)
             .or_insert_with(|| (sleeper.look.clone(), Vec::new()))
             .1
             .push(sleeper.channel.clone());
     }
-    for names in by_script.into_values() {
-        let names: Vec<_> = names.into_values().collect();
-        for chunk in names.chunks(LOCKS_A_CALL) {
-            look_at(engine, chunk).await;
-        }
+    for (group, names) in calls {
+        // Not while the last look is still under way.
+        let Some(under_way) = UnderWay::enter(engine, group) else {
+            continue;
+        };
+        let (engine, names) = (engine.clone(), names.into_values().collect::<Vec<_>>());
+        let background = engine.background.clone();
+        background.spawn(async move {
+            let mut again = false;
+            for chunk in names.chunks(LOCKS_A_CALL) {
+                again |= look_at(&engine, chunk).await;
+            }
+            drop(under_way);
+            if again {
+                engine.poll.now();
+            }
+        });
     }
 }
 
-async fn look_at(engine: &Engine, chunk: &[(Look, Vec<Arc<Channel>>)]) {
+/// What one call can be about: a script, and a slot.
+type Group = (&'static str, u16);
+
+/// A look on its way.
+struct UnderWay {
+    poll: Arc<Poll>,
+    group: Group,
+}
+
+impl UnderWay {
+    fn enter(engine: &Engine, group: Group) -> Option<Self> {
+        let poll = engine.poll.clone();
+        poll.under_way.insert(group).then_some(Self { poll, group })
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.poll.under_way.remove(&self.group);
+    }
+}
+
+/// Looks at some; true where one has to look anew, at whoever waits by then.
+async fn look_at(engine: &Engine, chunk: &[(Look, Vec<Arc<Channel>>)]) -> bool {
     let Some((first, _)) = chunk.first() else {
-        return;
+        return false;
     };
     let mut batch = Batch::default();
     for (look, _) in chunk {
@@ -254,12 +301,12 @@ async fn look_at(engine: &Engine, chunk: &[(Look, Vec<Arc<Channel>>)]) {
     // Now or not at all: a look that keeps a place must not come behind the waiter's own next request.
     let reply = match engine.run_now(command, deadline).await {
         Ok(Some(reply)) => reply,
-        // The script was unknown and is loaded now: look anew, for whoever waits by then.
-        Ok(None) => return engine.poll.now(),
-        Err(_) => return,
+        // The script was unknown and is loaded now.
+        Ok(None) => return true,
+        Err(_) => return false,
     };
     let Some(answers) = reply.as_ints() else {
-        return;
+        return false;
     };
     let free: Vec<_> = answers
         .into_iter()
@@ -269,7 +316,7 @@ async fn look_at(engine: &Engine, chunk: &[(Look, Vec<Arc<Channel>>)]) {
         .map(|channel| (channel, channel.count()))
         .collect();
     if free.is_empty() {
-        return;
+        return false;
     }
     // The message of a release this very moment gets the chance to come first.
     sleep(GRACE).await;
@@ -278,4 +325,5 @@ async fn look_at(engine: &Engine, chunk: &[(Look, Vec<Arc<Channel>>)]) {
             channel.wake(Source::Poll);
         }
     }
+    false
 }

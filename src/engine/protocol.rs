@@ -168,7 +168,7 @@ pub(crate) struct Call {
     pub(crate) field: Bytes,
     pub(crate) owner: Owner,
     pub(crate) protocol: &'static dyn Protocol,
-    /// `PUBLISH` or its sharded twin.
+    /// How a release is announced: see [`PubSub::arg`](super::transport::PubSub::arg).
     pub(crate) publish: &'static str,
     /// The pauses of one that is woken by nobody.
     pub(crate) backoff: BackOff,
@@ -187,6 +187,12 @@ pub(crate) struct Value {
 
 /// What separates the owner from the values in the name of a group's slot. Never sent.
 pub(crate) const OF: char = '|';
+
+/// How scripts announce something on a channel. The channel is not among the keys: on a cluster, a slot on the move would
+/// turn away whatever names a key that is never there.
+pub(crate) fn announcement(publish: &str, channel: &str) -> Bytes {
+    format!("{publish} {channel}").into()
+}
 
 impl Call {
     /// A call about the name `n` by an owner with this number.
@@ -242,9 +248,9 @@ impl Call {
         }
     }
 
-    /// The publish command as an argument.
-    pub(crate) fn publish_arg(&self) -> Bytes {
-        Bytes::from_static(self.publish.as_bytes())
+    /// How scripts announce something on a channel.
+    pub(crate) fn announcement(&self, channel: &str) -> Bytes {
+        announcement(self.publish, channel)
     }
 }
 
@@ -264,6 +270,18 @@ pub(crate) struct Ask {
     pub(crate) floor: i64,
 }
 
+impl Ask {
+    /// For one hold, whoever asks.
+    pub(super) const FIRST: Self = Self {
+        holds: 1,
+        ttl_ms: 1,
+        stays: true,
+        placed: false,
+        token: 0,
+        floor: 0,
+    };
+}
+
 /// What remains to an owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rest {
@@ -274,6 +292,16 @@ pub(crate) struct Rest {
     pub(crate) ttl_ms: u64,
     /// How long they last, renewed or not.
     pub(crate) lasts_ms: u64,
+}
+
+impl Rest {
+    /// Nothing.
+    pub(super) const NONE: Self = Self {
+        holds: 0,
+        most: 1,
+        ttl_ms: 0,
+        lasts_ms: 0,
+    };
 }
 
 /// Keys and arguments of one script over many locks.

@@ -238,6 +238,9 @@ impl Engine {
                         slot.settled(rest.holds);
                         return Err(unexpected(shown, &reply));
                     };
+                    if matches!(released, Released::Freed { .. }) && self.transport.fails_over() {
+                        self.recent.note(&slot.call, rest.most);
+                    }
                     self.released(slot, released, rest.holds, generation, doubtful);
                     return Ok(());
                 }

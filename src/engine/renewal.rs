@@ -157,19 +157,21 @@ pub(crate) async fn run(engine: Weak<Engine>) {
 
 /// Sends everything that is held on its way, without waiting.
 fn round(engine: &Arc<Engine>, now: Instant) {
-    let mut by_script: HashMap<&'static str, Vec<SlotRef>> = HashMap::new();
+    // On a cluster a call is about one slot. All go out side by side, so a server that does not answer keeps nobody.
+    let mut calls: HashMap<(&'static str, u16), Vec<SlotRef>> = HashMap::new();
     let mut held = engine.registry.held(engine);
     held.sort_by_cached_key(|slot| slot.first_deadline());
     for slot in held {
         engine.expire(&slot, now);
         if slot.live(now) > 0 && !slot.renewing.swap(true, Ordering::AcqRel) {
-            by_script
-                .entry(slot.call.protocol.renewal().name)
-                .or_default()
-                .push(slot);
+            let call = (
+                slot.call.protocol.renewal().name,
+                engine.transport.slot(&slot.call.name),
+            );
+            calls.entry(call).or_default().push(slot);
         }
     }
-    for slots in by_script.into_values() {
+    for slots in calls.into_values() {
         let mut slots = slots.into_iter();
         loop {
             let chunk: Vec<_> = slots.by_ref().take(engine.settings.renewal_batch).collect();

@@ -49,6 +49,8 @@ pub(crate) struct Names {
     pub(crate) channel: Bytes,
     /// Where this client marks what it has done.
     pub(crate) mark: Bytes,
+    /// How changes are announced.
+    pub(crate) announcement: Bytes,
 }
 
 /// What one caller wants.

@@ -254,6 +254,7 @@ impl Engine {
                     });
                     &self.counters.wakeups_by_poll
                 }
+                Source::Moved => &self.counters.wakeups_by_poll,
             },
             () = until(looked.next) => &self.counters.wakeups_by_expiry,
             // The next request finds out what is wrong.

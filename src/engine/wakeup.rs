@@ -4,11 +4,11 @@
 //! this process all end in [`Channel::wake`], which counts; a waiter remembers the count from before its last try and
 //! so misses nothing that happened in between.
 //!
-//! One task does all subscribing and unsubscribing. It is told which channels *may* have changed and compares what is
-//! wanted with what is there, so the order in which waiters come and go does not matter.
+//! A channel is heard at the server that is responsible for it, by the [`Ear`] there, whose task does all the subscribing
+//! and unsubscribing. When another server becomes responsible, the channel gets another ear.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
@@ -18,22 +18,15 @@ use std::{
 
 use bytes::Bytes;
 use dashmap::DashMap;
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep},
-};
+use tokio::sync::{Notify, mpsc};
 
+use self::ear::Ear;
 use super::{
-    Engine, jitter,
-    transport::{Fault, Transport},
+    Engine,
+    transport::{NodeId, Transport},
 };
-use crate::events::Event;
 
-/// Channels in one `SUBSCRIBE`.
-const CHANNELS_A_CALL: usize = 500;
-/// First pause before a channel is tried again that could not be subscribed to; doubles up to [`MAX_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const MAX_PAUSE: Duration = Duration::from_secs(30);
+mod ear;
 
 /// What woke a waiter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,11 +36,14 @@ pub(crate) enum Source {
     Poll,
     Release,
     Closed,
+    /// Nobody knows: messages may have been lost while its server changed.
+    Moved,
 }
 
 impl Source {
     fn from_code(code: u8) -> Self {
-        [Self::Message, Self::Poll, Self::Release, Self::Closed]
+        use Source::{Closed, Message, Moved, Poll, Release};
+        [Message, Poll, Release, Closed, Moved]
             .into_iter()
             .find(|source| *source as u8 == code)
             .unwrap_or(Self::Message)
@@ -62,10 +58,14 @@ pub(crate) struct Channel {
     /// How often listeners have been told to try again.
     count: AtomicU64,
     source: AtomicU8,
+    /// Where it is heard, if anybody knows.
+    ear: Mutex<Option<Arc<Ear>>>,
     /// The connection (by epoch) on which the server has confirmed the subscription; 0 for none.
     confirmed: AtomicU64,
     /// Whether the last subscription failed.
     failed: AtomicBool,
+    /// Whether messages may have been lost since it was heard last.
+    deaf: AtomicBool,
     told: Notify,
 }
 
@@ -80,6 +80,16 @@ impl Channel {
         self.source.store(source as u8, Ordering::Release);
         self.count.fetch_add(1, Ordering::AcqRel);
         self.told.notify_waiters();
+    }
+
+    fn ear(&self) -> Option<Arc<Ear>> {
+        lock(&self.ear).clone()
+    }
+
+    /// Whether the server is known to send us its messages.
+    fn is_live(&self) -> bool {
+        let epoch = lock(&self.ear).as_ref().map_or(0, |ear| ear.epoch());
+        epoch != 0 && self.confirmed.load(Ordering::Acquire) == epoch
     }
 
     /// Waits until the count is not `seen` any more; says what changed it last.
@@ -100,11 +110,12 @@ impl Channel {
 #[derive(Debug)]
 pub(crate) struct Wakeups {
     channels: DashMap<Bytes, Arc<Channel>>,
-    /// The current subscriber connection; 0 while there is none.
-    epoch: AtomicU64,
+    transport: Arc<dyn Transport>,
+    ears: Mutex<HashMap<NodeId, Arc<Ear>>>,
     next_epoch: AtomicU64,
-    changed: Mutex<HashSet<Bytes>>,
-    work: Notify,
+    /// Ears that have no task yet.
+    born: mpsc::UnboundedSender<Arc<Ear>>,
+    unborn: Mutex<Option<mpsc::UnboundedReceiver<Arc<Ear>>>>,
     myself: Weak<Self>,
 }
 
@@ -129,19 +140,21 @@ impl Drop for Subscription {
                 .remove_if(&self.channel.name, |_, channel| {
                     channel.listeners.load(Ordering::Acquire) == 0
                 });
-            self.wakeups.note_change(self.channel.name.clone());
+            self.wakeups.note_change(&self.channel);
         }
     }
 }
 
 impl Wakeups {
-    pub(crate) fn new() -> Arc<Self> {
+    pub(crate) fn new(transport: Arc<dyn Transport>) -> Arc<Self> {
+        let (born, unborn) = mpsc::unbounded_channel();
         Arc::new_cyclic(|myself| Self {
             channels: DashMap::new(),
-            epoch: AtomicU64::new(0),
+            transport,
+            ears: Mutex::default(),
             next_epoch: AtomicU64::new(1),
-            changed: Mutex::default(),
-            work: Notify::new(),
+            born,
+            unborn: Mutex::new(Some(unborn)),
             myself: myself.clone(),
         })
     }
@@ -155,34 +168,77 @@ impl Wakeups {
                     listeners: AtomicUsize::new(0),
                     count: AtomicU64::new(0),
                     source: AtomicU8::new(Source::Message as u8),
+                    ear: Mutex::new(self.home(name)),
                     confirmed: AtomicU64::new(0),
                     failed: AtomicBool::new(false),
+                    deaf: AtomicBool::new(false),
                     told: Notify::new(),
                 })
             });
             entry.listeners.fetch_add(1, Ordering::AcqRel);
             entry.clone()
         };
-        if !self.is_live(&channel) {
-            self.note_change(name.clone());
+        if !channel.is_live() {
+            self.note_change(&channel);
         }
         // A table outlives its entries' users only through this handle.
-        let wakeups = self.myself.upgrade().unwrap_or_else(Self::new);
+        let wakeups = self.myself.upgrade();
+        let wakeups = wakeups.unwrap_or_else(|| Self::new(self.transport.clone()));
         Subscription { wakeups, channel }
     }
 
-    fn note_change(&self, name: Bytes) {
-        self.changed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name);
-        self.work.notify_one();
+    /// Somebody began to listen, or nobody does any more.
+    fn note_change(&self, channel: &Channel) {
+        if let Some(ear) = channel.ear() {
+            ear.note_change(channel.name.clone());
+        }
+    }
+
+    /// The ear for a channel, as of now.
+    fn home(&self, channel: &Bytes) -> Option<Arc<Ear>> {
+        let node = self.transport.home(channel)?;
+        Some(self.ear_at(node))
+    }
+
+    fn ear_at(&self, node: NodeId) -> Arc<Ear> {
+        let mut ears = lock(&self.ears);
+        let ear = ears.entry(node).or_insert_with(|| {
+            let ear = Arc::new(Ear::new(node));
+            let _ = self.born.send(ear.clone());
+            ear
+        });
+        ear.clone()
     }
 
     /// Whether the server is known to send us the channel's messages.
     pub(crate) fn is_live(&self, channel: &Channel) -> bool {
-        let epoch = self.epoch.load(Ordering::Acquire);
-        epoch != 0 && channel.confirmed.load(Ordering::Acquire) == epoch
+        channel.is_live()
+    }
+
+    /// Other servers are responsible for some channels: those are heard there from now on.
+    pub(crate) fn rehome(&self) {
+        let channels: Vec<_> = self.channels.iter().map(|entry| entry.clone()).collect();
+        for channel in channels {
+            let Some(home) = self.home(&channel.name) else {
+                continue;
+            };
+            let old = lock(&channel.ear).replace(home.clone());
+            if old.as_ref().is_some_and(|old| old.node == home.node) {
+                continue;
+            }
+            if let Some(old) = old {
+                old.note_change(channel.name.clone());
+            }
+            channel.deaf.store(true, Ordering::Release);
+            home.note_change(channel.name.clone());
+        }
+    }
+
+    /// A server is of no use any more.
+    pub(crate) fn forget(&self, node: NodeId) {
+        if let Some(ear) = lock(&self.ears).remove(&node) {
+            ear.end();
+        }
     }
 
     /// Waits until the subscription is confirmed or has failed, or something speaks for trying at once; for `limit` at
@@ -219,17 +275,14 @@ impl Wakeups {
     }
 
     /// A connection for messages is there, with no subscription on it.
-    pub(crate) fn connected(&self) {
-        self.epoch.store(
-            self.next_epoch.fetch_add(1, Ordering::AcqRel),
-            Ordering::Release,
-        );
-        self.work.notify_one();
+    pub(crate) fn connected(&self, node: NodeId) {
+        let epoch = self.next_epoch.fetch_add(1, Ordering::AcqRel);
+        self.ear_at(node).connected(epoch);
     }
 
     /// The connection for messages is gone.
-    pub(crate) fn disconnected(&self) {
-        self.epoch.store(0, Ordering::Release);
+    pub(crate) fn disconnected(&self, node: NodeId) {
+        self.ear_at(node).connected(0);
     }
 
     /// Channels somebody listens on.
@@ -237,149 +290,34 @@ impl Wakeups {
         self.channels.len()
     }
 
-    fn wanted(&self, name: &Bytes) -> Option<Arc<Channel>> {
-        self.channels.get(name).map(|entry| entry.clone())
-    }
-
-    fn take_changed(&self) -> HashSet<Bytes> {
-        std::mem::take(&mut *self.changed.lock().unwrap_or_else(PoisonError::into_inner))
+    /// The channel, if somebody listens to it and it is to be heard by this ear.
+    fn wanted(&self, name: &Bytes, ear: &Ear) -> Option<Arc<Channel>> {
+        let channel = self.channels.get(name)?.clone();
+        let here = channel.ear().is_some_and(|home| home.node == ear.node);
+        here.then_some(channel)
     }
 }
 
-/// The task that subscribes and unsubscribes.
+/// The task that keeps the ears.
 pub(crate) async fn run(engine: Weak<Engine>, wakeups: Arc<Wakeups>) {
-    let mut there: HashSet<Bytes> = HashSet::new();
-    let mut there_epoch = 0;
-    let mut pause = FIRST_PAUSE;
-    // A refused channel costs its neighbours the connection, so after a refusal each is tried alone.
-    let mut cautious = false;
-    let mut refused: HashMap<Bytes, Instant> = HashMap::new();
+    let Some(mut unborn) = lock(&wakeups.unborn).take() else {
+        return;
+    };
+    // They end with this task.
+    let mut ears = tokio::task::JoinSet::new();
     loop {
-        wakeups.work.notified().await;
-        let Some(engine) = engine.upgrade() else {
-            return;
-        };
-        let epoch = wakeups.epoch.load(Ordering::Acquire);
-        if epoch == 0 {
-            continue;
-        }
-        let mut names = wakeups.take_changed();
-        let came_back = epoch != there_epoch;
-        if came_back {
-            there.clear();
-            there_epoch = epoch;
-            names = wakeups
-                .channels
-                .iter()
-                .map(|entry| entry.key().clone())
-                .collect();
-        }
-        let (mut subscribe, mut unsubscribe) = (Vec::new(), Vec::new());
-        let now = Instant::now();
-        refused.retain(|_, until| *until > now);
-        for name in names {
-            if refused.contains_key(&name) {
-                if let Some(channel) = wakeups.wanted(&name) {
-                    channel.failed.store(true, Ordering::Release);
-                    channel.told.notify_waiters();
+        tokio::select! {
+            ear = unborn.recv() => match ear {
+                Some(ear) => {
+                    ears.spawn(ear::run(engine.clone(), wakeups.clone(), ear));
                 }
-                continue;
-            }
-            match (wakeups.wanted(&name), there.contains(&name)) {
-                (Some(channel), false) => subscribe.push(channel),
-                (Some(channel), true) => confirm(&channel, epoch),
-                (None, true) => unsubscribe.push(name),
-                (None, false) => {}
-            }
-        }
-        let deadline = || Instant::now() + engine.settings.command_timeout;
-        let chunk_size = if cautious { 1 } else { CHANNELS_A_CALL };
-        for (index, chunk) in subscribe.chunks(chunk_size).enumerate() {
-            match subscribe_all(&*engine.transport, chunk, deadline()).await {
-                Ok(()) => {
-                    pause = FIRST_PAUSE;
-                    for channel in chunk {
-                        there.insert(channel.name.clone());
-                        confirm(channel, epoch);
-                    }
-                }
-                Err(fault) => {
-                    fail(&engine, chunk, &fault);
-                    let mut wait = jitter(pause);
-                    pause = (pause * 2).min(MAX_PAUSE);
-                    if matches!(fault, Fault::Refused { .. }) {
-                        if let [channel] = chunk {
-                            refused.insert(channel.name.clone(), Instant::now() + MAX_PAUSE);
-                            wait = MAX_PAUSE + FIRST_PAUSE;
-                        }
-                        cautious = true;
-                    }
-                    again_later(&wakeups, chunk, wait);
-                    let rest = subscribe
-                        .get((index + 1) * chunk_size..)
-                        .unwrap_or_default();
-                    again_later(&wakeups, rest, FIRST_PAUSE);
-                    break;
-                }
-            }
-        }
-        cautious &= !(refused.is_empty() && wakeups.epoch.load(Ordering::Acquire) == epoch);
-        for chunk in unsubscribe.chunks(CHANNELS_A_CALL) {
-            let names = chunk.to_vec();
-            // Forgotten whatever comes of it: to subscribe twice does no harm, to think oneself subscribed does.
-            let _ = engine.transport.unsubscribe(names, deadline()).await;
-            for name in chunk {
-                there.remove(name);
-            }
-        }
-        if came_back {
-            // Whatever was published meanwhile is lost: look once, for everybody at the same time.
-            engine.poll.now();
+                None => return,
+            },
+            Some(_) = ears.join_next() => {}
         }
     }
 }
 
-async fn subscribe_all(
-    transport: &dyn Transport,
-    channels: &[Arc<Channel>],
-    deadline: Instant,
-) -> Result<(), Fault> {
-    let names = channels
-        .iter()
-        .map(|channel| channel.name.clone())
-        .collect();
-    transport.subscribe(names, deadline).await
-}
-
-fn confirm(channel: &Channel, epoch: u64) {
-    channel.failed.store(false, Ordering::Release);
-    channel.confirmed.store(epoch, Ordering::Release);
-    channel.told.notify_waiters();
-}
-
-fn fail(engine: &Engine, channels: &[Arc<Channel>], fault: &Fault) {
-    for channel in channels {
-        channel.failed.store(true, Ordering::Release);
-        channel.told.notify_waiters();
-        engine.events.tell(|| Event::SubscriptionFailed {
-            channel: String::from_utf8_lossy(&channel.name).into(),
-            reason: fault.to_string(),
-        });
-    }
-}
-
-fn again_later(wakeups: &Arc<Wakeups>, channels: &[Arc<Channel>], pause: Duration) {
-    let names: Vec<_> = channels
-        .iter()
-        .map(|channel| channel.name.clone())
-        .collect();
-    let wakeups = Arc::downgrade(wakeups);
-    tokio::spawn(async move {
-        sleep(pause).await;
-        if let Some(wakeups) = wakeups.upgrade() {
-            for name in names {
-                wakeups.note_change(name);
-            }
-        }
-    });
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

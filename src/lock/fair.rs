@@ -7,7 +7,6 @@ use bytes::Bytes;
 use super::{
     Lock,
     kind::{Kind, sealed::Sealed},
-    reentrant,
 };
 use crate::{
     client::Client,
@@ -32,11 +31,12 @@ use crate::{
 #[non_exhaustive]
 pub enum Fair {}
 
-static ACQUIRE: Script = script!("fair/acquire", after "fair/queue");
-static RELEASE: Script = script!("fair/release", after "fair/queue");
-static FORCE_RELEASE: Script = script!("fair/force_release", after "fair/queue");
-static ABANDON: Script = script!("fair/abandon", after "fair/queue");
-static LOOK: Script = script!("fair/look", after "fair/queue");
+static ACQUIRE: Script = script!("fair/acquire", after "publish/announce", "fair/queue");
+static RELEASE: Script = script!("fair/release", after "publish/announce", "fair/queue");
+static FORCE_RELEASE: Script =
+    script!("fair/force_release", after "publish/announce", "fair/queue");
+static ABANDON: Script = script!("fair/abandon", after "publish/announce", "fair/queue");
+static LOOK: Script = script!("fair/look", after "publish/announce", "fair/queue");
 
 /// Every script of this kind, for the tests that read them all.
 #[cfg(test)]
@@ -49,15 +49,19 @@ pub(super) struct Wire {
     pub(super) reentrant: bool,
 }
 
-/// Hash, queue, deadlines and the stem of the waiters' channels.
+/// Hash, queue and deadlines.
 fn keys(call: &Call) -> Vec<Bytes> {
     let name = call.name_str();
     vec![
         call.name.clone(),
         naming::fair_queue(name).into(),
         naming::fair_deadlines(name).into(),
-        reentrant::channel(call),
     ]
+}
+
+/// With the stem of the waiters' channels.
+fn announcement(call: &Call) -> Bytes {
+    call.announcement(&naming::lock_channel(call.name_str()))
 }
 
 fn flag(set: bool) -> Bytes {
@@ -90,7 +94,7 @@ impl Protocol for Wire {
                 decimal(ask.ttl_ms),
                 call.field.clone(),
                 decimal(ask.holds),
-                call.publish_arg(),
+                announcement(call),
                 flag(ask.stays),
                 flag(ask.placed),
             ],
@@ -109,7 +113,7 @@ impl Protocol for Wire {
                 call.field.clone(),
                 decimal(rest.holds),
                 decimal(rest.ttl_ms),
-                call.publish_arg(),
+                announcement(call),
             ],
         }
     }
@@ -118,7 +122,7 @@ impl Protocol for Wire {
         Command {
             script: &FORCE_RELEASE,
             keys: keys(call),
-            args: vec![call.publish_arg()],
+            args: vec![announcement(call)],
         }
     }
 
@@ -126,7 +130,7 @@ impl Protocol for Wire {
         Some(Command {
             script: &ABANDON,
             keys: keys(call),
-            args: vec![call.field.clone(), call.publish_arg()],
+            args: vec![call.field.clone(), announcement(call)],
         })
     }
 
@@ -135,11 +139,8 @@ impl Protocol for Wire {
     }
 
     fn look(&self, call: &Call, batch: &mut Batch) {
-        if batch.args.is_empty() {
-            batch.args.push(call.publish_arg());
-        }
         batch.keys.extend(keys(call));
-        batch.args.push(call.field.clone());
+        batch.args.extend([call.field.clone(), announcement(call)]);
     }
 
     fn look_for(&self, call: &Call) -> Bytes {

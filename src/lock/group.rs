@@ -181,8 +181,9 @@ impl fmt::Debug for GroupValue {
 }
 
 static ACQUIRE: Script = script!("group/acquire", after "group/clock");
-static RELEASE: Script = script!("group/release", after "group/clock");
-static FORCE_RELEASE: Script = script!("group/force_release", after "group/clock");
+static RELEASE: Script = script!("group/release", after "publish/announce", "group/clock");
+static FORCE_RELEASE: Script =
+    script!("group/force_release", after "publish/announce", "group/clock");
 static ASK: Script = script!("group/ask", after "group/clock");
 static RENEW: Script = script!("group/renew", after "group/clock");
 static LOOK: Script = script!("group/look", after "group/clock");
@@ -249,22 +250,22 @@ impl Protocol for Wire {
             owner(call),
             decimal(rest.holds),
             decimal(rest.ttl_ms),
-            call.publish_arg(),
+            reentrant::announcement(call),
         ];
         args.extend(counted(call));
         Command {
             script: &RELEASE,
-            keys: vec![call.name.clone(), reentrant::channel(call)],
+            keys: vec![call.name.clone()],
             args,
         }
     }
 
     fn force_release(&self, call: &Call) -> Command {
-        let mut args = vec![call.publish_arg()];
+        let mut args = vec![reentrant::announcement(call)];
         args.extend(fields(call));
         Command {
             script: &FORCE_RELEASE,
-            keys: vec![call.name.clone(), reentrant::channel(call)],
+            keys: vec![call.name.clone()],
             args,
         }
     }

@@ -50,9 +50,6 @@ pub use self::{
 /// Values in one group lock.
 const MOST_VALUES: usize = 1_000;
 
-/// The verb with which plain locks announce a release.
-const PUBLISH: &str = "PUBLISH";
-
 /// A distributed lock, known by its name.
 ///
 /// Made by [`Client::lock`](crate::Client::lock); making and cloning one sends nothing. The lock itself is on the
@@ -234,16 +231,18 @@ impl Inner {
             field.push(if at == 0 { OF } else { ' ' });
             field.push_str(&String::from_utf8_lossy(&value.field));
         }
-        Ok(Call {
+        let call = Call {
             name: self.engine.settings.map_name(&self.name)?.into(),
             shown: self.name.clone(),
             field: field.into(),
             owner,
             protocol,
-            publish: PUBLISH,
+            publish: self.engine.pubsub().arg(),
             backoff: self.backoff,
             values: self.values.clone(),
-        })
+        };
+        self.engine.check_call(&call)?;
+        Ok(call)
     }
 
     /// Acquires for whoever asks now.

@@ -152,14 +152,14 @@ pub enum Read {}
 pub enum Write {}
 
 static READ_ACQUIRE: Script = script!("read/acquire");
-static READ_RELEASE: Script = script!("read/release");
-static READ_FORCE_RELEASE: Script = script!("read/force_release");
+static READ_RELEASE: Script = script!("read/release", after "publish/announce");
+static READ_FORCE_RELEASE: Script = script!("read/force_release", after "publish/announce");
 static READ_IS_LOCKED: Script = script!("read/is_locked");
 static READ_RENEW: Script = script!("renew/read");
 static READ_PROBE: Script = script!("probe/read");
 static WRITE_ACQUIRE: Script = script!("write/acquire");
-static WRITE_RELEASE: Script = script!("write/release");
-static WRITE_FORCE_RELEASE: Script = script!("write/force_release");
+static WRITE_RELEASE: Script = script!("write/release", after "publish/announce");
+static WRITE_FORCE_RELEASE: Script = script!("write/force_release", after "publish/announce");
 static WRITE_IS_LOCKED: Script = script!("write/is_locked");
 
 /// Every script of both sides, for the tests that read them all.
@@ -176,6 +176,10 @@ pub(crate) static SCRIPTS: [&Script; 10] = [
     &WRITE_FORCE_RELEASE,
     &WRITE_IS_LOCKED,
 ];
+
+fn announcement(call: &Call) -> Bytes {
+    call.announcement(&naming::rw_channel(call.name_str()))
+}
 
 fn channel(call: &Call) -> Bytes {
     naming::rw_channel(call.name_str()).into()
@@ -207,8 +211,8 @@ fn marker_stem(call: &Call) -> String {
 fn force_release(script: &'static Script, call: &Call) -> Command {
     Command {
         script,
-        keys: vec![call.name.clone(), channel(call)],
-        args: vec![call.publish_arg()],
+        keys: vec![call.name.clone()],
+        args: vec![announcement(call)],
     }
 }
 
@@ -261,7 +265,6 @@ impl Protocol for Reading {
     fn release(&self, call: &Call, rest: &Rest) -> Command {
         let mut keys = vec![
             call.name.clone(),
-            channel(call),
             naming::marker_stem(call.name_str()).into(),
         ];
         keys.extend(markers(call, rest.most));
@@ -272,7 +275,7 @@ impl Protocol for Reading {
                 call.field.clone(),
                 decimal(rest.holds),
                 decimal(rest.ttl_ms),
-                call.publish_arg(),
+                announcement(call),
             ],
         }
     }
@@ -342,14 +345,13 @@ impl Protocol for Writing {
             script: &WRITE_RELEASE,
             keys: vec![
                 call.name.clone(),
-                channel(call),
                 naming::marker_stem(call.name_str()).into(),
             ],
             args: vec![
                 call.field.clone(),
                 decimal(rest.holds),
                 decimal(rest.ttl_ms),
-                call.publish_arg(),
+                announcement(call),
                 read_field(call).into(),
             ],
         }

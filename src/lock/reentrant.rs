@@ -26,14 +26,18 @@ use crate::{
 pub enum Reentrant {}
 
 static ACQUIRE: Script = script!("reentrant/acquire");
-static RELEASE: Script = script!("reentrant/release");
-static FORCE_RELEASE: Script = script!("reentrant/force_release");
+static RELEASE: Script = script!("reentrant/release", after "publish/announce");
+static FORCE_RELEASE: Script = script!("reentrant/force_release", after "publish/announce");
 
 /// Every script of this kind, for the tests that read them all.
 #[cfg(test)]
 pub(crate) static SCRIPTS: [&Script; 3] = [&ACQUIRE, &RELEASE, &FORCE_RELEASE];
 
 /// The channel of this and of all kinds that are woken like it.
+pub(super) fn announcement(call: &Call) -> Bytes {
+    call.announcement(&naming::lock_channel(call.name_str()))
+}
+
 pub(super) fn channel(call: &Call) -> Bytes {
     naming::lock_channel(call.name_str()).into()
 }
@@ -51,12 +55,12 @@ pub(super) fn acquire(call: &Call, ask: &Ask) -> Command {
 pub(super) fn release(call: &Call, rest: &Rest) -> Command {
     Command {
         script: &RELEASE,
-        keys: vec![call.name.clone(), channel(call)],
+        keys: vec![call.name.clone()],
         args: vec![
             call.field.clone(),
             decimal(rest.holds),
             decimal(rest.ttl_ms),
-            call.publish_arg(),
+            announcement(call),
         ],
     }
 }
@@ -65,8 +69,8 @@ pub(super) fn release(call: &Call, rest: &Rest) -> Command {
 pub(super) fn force_release(call: &Call) -> Command {
     Command {
         script: &FORCE_RELEASE,
-        keys: vec![call.name.clone(), channel(call)],
-        args: vec![call.publish_arg()],
+        keys: vec![call.name.clone()],
+        args: vec![announcement(call)],
     }
 }
 

@@ -1,5 +1,6 @@
 //! Rights, and what is told to whom: users with nothing to spare, the self-test, passwords.
 
+mod cluster;
 mod features;
 mod kit;
 mod secrets;

@@ -100,15 +100,12 @@ async fn settings_that_contradict_each_other_are_refused_before_anything_is_sent
     refused(builder().safety_poll(secs(60)), "safety_poll").await;
     refused(builder().safety_poll(ms(0)), "safety_poll").await;
     refused(builder().outage_patience(ms(5)), "outage_patience").await;
-    let cluster = Config::from_url("redis-cluster://127.0.0.1:1").expect("url");
+    refused(builder().topology_refresh(ms(1)), "topology_refresh").await;
+    let mut cluster = Config::from_url("redis-cluster://127.0.0.1:1").expect("url");
+    cluster.database = Some(3);
     let error = Client::builder().fred_config(cluster).connect().await;
-    assert!(matches!(
-        error,
-        Err(Error::InvalidArgument {
-            field: "fred_config",
-            ..
-        })
-    ));
+    let error = error.expect_err("a cluster has no databases");
+    assert!(error.to_string().contains("database"), "{error}");
 }
 
 #[tokio::test]

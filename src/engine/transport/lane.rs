@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    Fault, Signal, SignalSink,
+    Fault, NodeId, Signal, SignalSink,
     link::{Identity, Link, LinkOwner, alive},
 };
 use crate::engine::jitter;
@@ -129,6 +129,11 @@ impl Lane {
         self.current.send_replace(Stage::Closed);
     }
 
+    /// Whether there is a link right now.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(&*self.current.borrow(), Stage::Open(_))
+    }
+
     fn closed(&self) -> bool {
         matches!(&*self.current.borrow(), Stage::Closed)
     }
@@ -152,7 +157,7 @@ impl Lane {
     }
 
     /// Keeps the lane connected until it is closed.
-    pub(super) async fn supervise(self: Arc<Self>, sink: SignalSink) {
+    pub(super) async fn supervise(self: Arc<Self>, node: NodeId, sink: SignalSink) {
         let mut pause = FIRST_PAUSE;
         while !self.closed() {
             let opened = tokio::select! {
@@ -162,14 +167,14 @@ impl Lane {
             match opened {
                 Ok(mut owner) => {
                     pause = FIRST_PAUSE;
-                    let reason = self.serve(owner.link(), &sink).await;
+                    let reason = self.serve(owner.link(), node, &sink).await;
                     owner.end().await;
                     self.enter(Stage::Connecting {
                         reason: reason.clone(),
                     });
                     sink(match self.purpose {
                         Purpose::Commands => Signal::CommandsDown { reason },
-                        Purpose::Subscriber => Signal::SubscriberDown { reason },
+                        Purpose::Subscriber => Signal::SubscriberDown { node, reason },
                     });
                 }
                 Err(fault) => {
@@ -217,7 +222,7 @@ impl Lane {
     }
 
     /// Hands the link out until it is over; says why it ended.
-    async fn serve(&self, link: &Arc<Link>, sink: &SignalSink) -> String {
+    async fn serve(&self, link: &Arc<Link>, node: NodeId, sink: &SignalSink) -> String {
         if self.purpose == Purpose::Commands {
             match link.identity() {
                 Some(identity) => self.lock_predecessors().push(identity),
@@ -232,7 +237,7 @@ impl Lane {
         let hears = (self.purpose == Purpose::Subscriber).then(|| link.messages());
         sink(match self.purpose {
             Purpose::Commands => Signal::CommandsUp,
-            Purpose::Subscriber => Signal::SubscriberUp,
+            Purpose::Subscriber => Signal::SubscriberUp { node },
         });
         tokio::select! {
             reason = self.watch_health(link) => reason,

@@ -239,9 +239,17 @@ pub(super) async fn custom(
     verb: &'static str,
     args: Vec<Bytes>,
 ) -> Result<Value, FredError> {
-    let command = CustomCommand::new_static(verb, ClusterHash::Random, false);
     let args: Vec<Value> = args.into_iter().map(Value::Bytes).collect();
-    client.custom(command, args).await
+    client.custom(custom_command(verb), args).await
+}
+
+pub(super) fn custom_command(verb: &'static str) -> CustomCommand {
+    CustomCommand::new_static(verb, ClusterHash::Random, false)
+}
+
+/// The digest by which a server knows a script.
+pub(crate) fn sha1(source: &str) -> String {
+    fred::util::sha1_hash(source)
 }
 
 /// Pings within `limit`; false when there is no good answer.
@@ -260,7 +268,13 @@ fn convert(value: Value) -> Reply {
         Value::Array(items) => Reply::Array(items.into_iter().map(convert).collect()),
         Value::Boolean(flag) => Reply::Int(i64::from(flag)),
         Value::Double(_) => Reply::Odd("double"),
-        Value::Map(_) => Reply::Odd("map"),
+        // As the older protocol has it: names and values in turn.
+        Value::Map(map) => {
+            let pairs = map.inner().into_iter();
+            let flat =
+                pairs.flat_map(|(name, value)| [Reply::Text(name.into_bytes()), convert(value)]);
+            Reply::Array(flat.collect())
+        }
         Value::Queued => Reply::Odd("queued"),
         #[allow(unreachable_patterns)]
         _ => Reply::Odd("unknown"),

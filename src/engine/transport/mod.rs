@@ -4,25 +4,40 @@
 //! what happened to the connections. Everything else about sockets lives behind [`Transport`], so that a simulation,
 //! or another client one day, can stand in for the one here.
 //!
+//! ```text
+//! router ──► node (a server) ──► lane (kept open) ──► link (one connection, one life) ──► fred
+//!   │ chart: which server has which slot
+//!   └◄── cluster (CLUSTER NODES, MOVED, ASK), sentinel (+switch-master)
+//! ```
+//!
 //! # The order contract
 //!
 //! An implementation must keep two promises, on which the repair of unknown outcomes rests:
 //!
-//! 1. Requests are executed in the order in which `send` was first polled, as long as one connection lives.
+//! 1. Requests about one name are executed in the order in which `send` was first polled, as long as one connection lives.
 //! 2. Once a request sent *later* has been answered, a request whose outcome was [`Fault::Unknown`] has either been
 //!    executed already or never will be. Across a reconnect this takes more than closing a socket, since a server can
-//!    still read what the old one left behind: see `link.rs`.
+//!    still read what the old one left behind: see `link.rs`. Across a failover it holds of the server that counts now:
+//!    what a deposed one still executes is thrown away.
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::script::Script;
 use crate::error::Refusal;
 
-pub(crate) mod fred_transport;
+mod chart;
+mod cluster;
 mod lane;
 mod link;
+mod loads;
+mod node;
+pub(crate) mod router;
+mod sentinel;
+
+pub(crate) use link::sha1;
 
 /// A boxed future that owns all it needs.
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
@@ -32,11 +47,43 @@ pub(crate) trait Transport: fmt::Debug + Send + Sync + 'static {
     /// Sends one request and waits for its reply until `deadline`, connecting first where need be.
     fn send(&self, request: Request, deadline: Instant) -> BoxFuture<Result<Reply, Fault>>;
 
-    /// Subscribes, and returns once the server is known to have processed it.
-    fn subscribe(&self, channels: Vec<Bytes>, deadline: Instant) -> BoxFuture<Result<(), Fault>>;
+    /// Keys with the same figure may be named in one request, others may not.
+    fn slot(&self, key: &[u8]) -> u16;
+
+    /// Whether another server may come to be responsible for a name, and not know all that was said to the one before.
+    fn fails_over(&self) -> bool;
+
+    /// Which requests announce something, and how it is heard.
+    fn pubsub(&self) -> PubSub;
+
+    /// Where a channel is to be heard now; `None` while nobody knows.
+    fn home(&self, channel: &[u8]) -> Option<NodeId>;
+
+    /// Subscribes at this server, and returns once it is known to have processed it. Channels on which messages are
+    /// sharded are named one by one.
+    fn subscribe(
+        &self,
+        node: NodeId,
+        channels: Vec<Bytes>,
+        deadline: Instant,
+    ) -> BoxFuture<Result<(), Fault>>;
 
     /// Takes subscriptions back.
-    fn unsubscribe(&self, channels: Vec<Bytes>, deadline: Instant) -> BoxFuture<Result<(), Fault>>;
+    fn unsubscribe(
+        &self,
+        node: NodeId,
+        channels: Vec<Bytes>,
+        deadline: Instant,
+    ) -> BoxFuture<Result<(), Fault>>;
+
+    /// Which of these channels nobody hears at this server, although we subscribed to them there. A cluster takes the
+    /// subscriptions of a slot that moves away, and the client does not pass its word on.
+    fn unheard(
+        &self,
+        node: NodeId,
+        channels: Vec<Bytes>,
+        deadline: Instant,
+    ) -> BoxFuture<Result<Vec<Bytes>, Fault>>;
 
     /// Starts the connections. What happens to them, and every message, is told to `sink`, which must not block.
     fn start(&self, sink: SignalSink);
@@ -60,9 +107,13 @@ pub(crate) enum Signal {
     /// The connection that carries requests is gone.
     CommandsDown { reason: String },
     /// The connection that hears messages is usable, with no subscription on it.
-    SubscriberUp,
+    SubscriberUp { node: NodeId },
     /// The connection that hears messages is gone, and its subscriptions with it.
-    SubscriberDown { reason: String },
+    SubscriberDown { node: NodeId, reason: String },
+    /// Another server is responsible for some names.
+    Moved,
+    /// A server is of no use any more.
+    Gone { node: NodeId },
     /// The previous connection could not be ended on the server, so a request left in it might still run late.
     NotFenced { reason: String },
 }
@@ -70,19 +121,71 @@ pub(crate) enum Signal {
 /// One request.
 #[derive(Debug, Clone)]
 pub(crate) enum Request {
-    /// `EVALSHA`.
+    /// `EVALSHA`. All keys have the same slot.
     Script {
-        sha: &'static str,
+        script: &'static Script,
         keys: Vec<Bytes>,
         args: Vec<Bytes>,
+        /// Whether it may be executed later than it was made. Otherwise, where the server does not know the script, it is
+        /// loaded and not executed, and [`Refusal::NoScript`] is the answer.
+        late: bool,
     },
-    /// `SCRIPT LOAD`.
-    Load { source: &'static str },
     /// Any other command, read-only or harmless to repeat.
     Query {
         verb: &'static str,
         args: Vec<Bytes>,
+        /// The name it is about.
+        about: Bytes,
     },
+}
+
+impl Request {
+    /// The name that says which server it is for.
+    fn about(&self) -> &[u8] {
+        match self {
+            Self::Script { keys, .. } => keys.first().map_or(&[], |key| key),
+            Self::Query { about, .. } => about,
+        }
+    }
+}
+
+/// One server of a client, for as long as it is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct NodeId(pub(crate) u64);
+
+/// How messages are sent and heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PubSub {
+    /// `PUBLISH` on one server: it knows everybody who hears it.
+    Plain,
+    /// `PUBLISH` over the bus of a cluster: its receivers are not all counted.
+    Broadcast,
+    /// `SPUBLISH` at the server that has the channel's slot.
+    Sharded,
+    /// Both of the above.
+    Both,
+}
+
+impl PubSub {
+    /// The scripts' argument.
+    pub(crate) fn arg(self) -> &'static str {
+        match self {
+            Self::Plain => "PUBLISH",
+            Self::Broadcast => "BROADCAST",
+            Self::Sharded => "SPUBLISH",
+            Self::Both => "BOTH",
+        }
+    }
+
+    /// Whether messages are heard by `SSUBSCRIBE`.
+    pub(crate) fn sharded(self) -> bool {
+        matches!(self, Self::Sharded | Self::Both)
+    }
+
+    /// Whether messages are heard by `SUBSCRIBE`.
+    pub(crate) fn plain(self) -> bool {
+        self != Self::Sharded
+    }
 }
 
 /// What the server answered.

@@ -3,11 +3,10 @@
 -- KEYS[1] lock name (hash)
 -- KEYS[2] queue (list)
 -- KEYS[3] deadlines (sorted set)
--- KEYS[4] wake channel, to which the owner is added
 -- ARGV[1] owner field
--- ARGV[2] publish command
+-- ARGV[2] how to announce it, with the stem of the wake channels
 -- Returns 1 left; 0 had no place
--- Publishes 0 on KEYS[4] :<head> when the lock is free
+-- Publishes 0 on the stem :<head> when the lock is free
 -- Builds: the channel of the head, whom only the queue knows
 local place, at = redis.call('lpos', KEYS[2], ARGV[1]), now()
 redis.call('zrem', KEYS[3], ARGV[1])
@@ -16,8 +15,8 @@ if not place then
 end
 redis.call('lrem', KEYS[2], 0, ARGV[1])
 local left = redis.call('pttl', KEYS[1])
-close_up(KEYS[2], KEYS[3], KEYS[4], ARGV[2], place, at + math.max(math.min(left, 30000), 0))
+close_up(KEYS[2], KEYS[3], ARGV[2], place, at + math.max(math.min(left, 30000), 0))
 if left == -2 then
-  turn(KEYS[2], KEYS[3], KEYS[4], ARGV[2], at)
+  turn(KEYS[2], KEYS[3], ARGV[2], at)
 end
 return 1

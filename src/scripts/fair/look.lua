@@ -1,8 +1,7 @@
 -- Keeps the places of many waiters, and looks whether it is anybody's turn.
 -- Interchangeable with: nothing of Redisson's, whose waiters are silent
--- KEYS[i] for each waiter the lock's name (hash), queue (list), deadlines (sorted set) and wake channel
--- ARGV[1] publish command
--- ARGV[i] owner field of the waiter before
+-- KEYS[i] for each waiter the lock's name (hash), queue (list) and deadlines (sorted set)
+-- ARGV[i] for each waiter its owner field, and how to announce it, with the stem of the wake channels
 -- Returns per waiter: ms left; -1 no time to live; -2 it should ask, since it is its turn or it has no place any more
 -- Publishes 0 on the channel of a head whose turn it is
 -- Builds: the channel of the head, whom only the queue knows
@@ -17,7 +16,7 @@ local function places_in(queue)
   return places[queue]
 end
 local function look(i)
-  local key, owner = 4 * i - 3, ARGV[i + 1]
+  local key, owner = 3 * i - 2, ARGV[2 * i - 1]
   local queue, deadlines = KEYS[key + 1], KEYS[key + 2]
   local place, left = places_in(queue)[owner], redis.call('pttl', KEYS[key])
   if not place then
@@ -28,12 +27,12 @@ local function look(i)
     return left
   end
   if not heads[queue] then
-    heads[queue] = turn(queue, deadlines, KEYS[key + 3], ARGV[1], at, owner)
+    heads[queue] = turn(queue, deadlines, ARGV[2 * i], at, owner)
     places[queue] = nil
   end
   return heads[queue] == owner and -2 or 1000
 end
-for i = 1, #ARGV - 1 do
+for i = 1, #ARGV / 2 do
   local fine, answer = pcall(look, i)
   answers[i] = fine and answer or -2
 end

@@ -32,31 +32,31 @@ local function keep_place(queue, deadlines, owner, place, at)
   end
 end
 -- Nobody hears what is said to an owner: it is dead, or away.
-local function is_deaf(base, publish, owner)
-  return redis.pcall(publish, base .. ':' .. owner, '0') == 0
+local function is_deaf(call, owner)
+  return announce(call .. ':' .. owner, '0') == 0
 end
 -- Takes back what a place of ours added to the deadlines behind it, but leaves who listens at least until `least`.
-local function close_up(queue, deadlines, base, publish, from, least)
+local function close_up(queue, deadlines, call, from, least)
   for _, owner in ipairs(redis.call('lrange', queue, from, -1)) do
     local deadline = deadline_of(deadlines, owner)
     if deadline and deadline - PLACE >= least then
       set_deadline(deadlines, owner, deadline - PLACE)
-    elseif deadline and deadline < least and not is_deaf(base, publish, owner) then
+    elseif deadline and deadline < least and not is_deaf(call, owner) then
       set_deadline(deadlines, owner, least)
     end
   end
 end
 -- A client is gone: others of it that do not listen either have their turn now, wherever they stand.
-local function hurry(queue, deadlines, base, publish, at, client)
+local function hurry(queue, deadlines, call, at, client)
   for _, owner in ipairs(redis.call('lrange', queue, 0, -1)) do
     local deadline = deadline_of(deadlines, owner)
-    if deadline and deadline > at + TURN and string.match(owner, '^(.*):') == client and is_deaf(base, publish, owner) then
+    if deadline and deadline > at + TURN and string.match(owner, '^(.*):') == client and is_deaf(call, owner) then
       set_deadline(deadlines, owner, at + TURN)
     end
   end
 end
 -- The lock is free: says whose turn it is and calls it, putting out those who are gone.
-local function turn(queue, deadlines, base, publish, at, me)
+local function turn(queue, deadlines, call, at, me)
   local gone, promoted = false, false
   while true do
     local head = redis.call('lindex', queue, 0)
@@ -64,7 +64,7 @@ local function turn(queue, deadlines, base, publish, at, me)
       return head
     end
     local deadline = deadline_of(deadlines, head)
-    local heard = deadline and redis.pcall(publish, base .. ':' .. head, '0')
+    local heard = deadline and announce(call .. ':' .. head, '0')
     local silent, client = heard == 0, string.match(head, '^(.*):')
     if deadline and not (silent and (deadline <= at or client == gone)) and (promoted or deadline + GRACE > at) then
       local least = promoted and at + TURN or deadline
@@ -80,7 +80,7 @@ local function turn(queue, deadlines, base, publish, at, me)
     redis.call('lpop', queue)
     if silent and client ~= gone then
       gone = client
-      hurry(queue, deadlines, base, publish, at, client)
+      hurry(queue, deadlines, call, at, client)
     end
   end
 end

@@ -3,13 +3,12 @@
 -- KEYS[1] lock name (hash)
 -- KEYS[2] queue (list)
 -- KEYS[3] deadlines (sorted set)
--- KEYS[4] wake channel, to which the owner is added
 -- ARGV[1] owner field
 -- ARGV[2] holds that remain
 -- ARGV[3] time to live in ms for the holds that remain
--- ARGV[4] publish command
+-- ARGV[4] how to announce it, with the stem of the wake channels
 -- Returns 1 freed; 2 freed, but the wake-up was refused; 0 holds remain; nil not held by this owner
--- Publishes 0 on KEYS[4] :<head> when freed
+-- Publishes 0 on the stem :<head> when freed
 -- Builds: the channel of the head, whom only the queue knows
 if redis.call('hexists', KEYS[1], ARGV[1]) == 0 then
   return nil
@@ -22,5 +21,5 @@ if ARGV[2] ~= '0' then
   return 0
 end
 redis.call('del', KEYS[1])
-local _, refused = turn(KEYS[2], KEYS[3], KEYS[4], ARGV[4], now())
+local _, refused = turn(KEYS[2], KEYS[3], ARGV[4], now())
 return refused and 2 or 1

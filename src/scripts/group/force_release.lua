@@ -1,11 +1,10 @@
 -- Frees some values of a group whoever has them.
 -- Interchangeable with: RedissonFasterMultiLock.forceUnlockAsync
 -- KEYS[1] group name (hash)
--- KEYS[2] wake channel
--- ARGV[1] publish command
+-- ARGV[1] how to announce it, with the wake channel
 -- ARGV[i] field of a value
 -- Returns 1 freed; 2 freed, but the wake-up was refused; 0 none was held
--- Publishes 0 on KEYS[2] when freed
+-- Publishes 0 on the wake channel when freed
 -- Builds: no key, but the names of fields
 local freed = 0
 for i = 2, #ARGV do
@@ -18,4 +17,4 @@ end
 if freed == 0 then
   return 0
 end
-return type(redis.pcall(ARGV[1], KEYS[2], '0')) == 'table' and 2 or 1
+return type(announce(ARGV[1], '0')) == 'table' and 2 or 1

@@ -2,14 +2,13 @@
 -- has. Where one value is lost already, all of this lock is given up.
 -- Interchangeable with: RedissonFasterMultiLock.unlockInnerAsync
 -- KEYS[1] group name (hash)
--- KEYS[2] wake channel
 -- ARGV[1] owner
 -- ARGV[2] holds that remain
 -- ARGV[3] time to live in ms for the holds that remain
--- ARGV[4] publish command
+-- ARGV[4] how to announce it, with the wake channel
 -- ARGV[i] for each value its field, then the holds of the same owner on it by other locks
 -- Returns 1 freed; 2 freed, but the wake-up was refused; 0 holds remain; nil not held by this owner
--- Publishes 0 on KEYS[2] when freed
+-- Publishes 0 on the wake channel when freed
 -- Builds: no key, but the names of fields
 -- Sweeps: some values whose time is over, all of them in a small group, since the hash outlives them
 local at, name, owner, lost = now(), KEYS[1], ARGV[1], false
@@ -35,7 +34,7 @@ for _, field in ipairs(redis.call('hrandfield', name, 48)) do
     set(name, field, ended, 0)
   end
 end
-local refused = type(redis.pcall(ARGV[4], KEYS[2], '0')) == 'table'
+local refused = type(announce(ARGV[4], '0')) == 'table'
 if lost then
   return nil
 end

@@ -2,13 +2,12 @@
 -- Interchangeable with: RCountDownLatch.countDown, as often as ARGV[3] says
 -- KEYS[1] mark of this client
 -- KEYS[2] latch name (string)
--- KEYS[3] wake channel
 -- ARGV[1] number of this request
 -- ARGV[2] time to live of the mark in ms
 -- ARGV[3] how far
--- ARGV[4] publish command
+-- ARGV[4] how to announce it, with the wake channel
 -- Returns {count that is left, heard}
--- Publishes 0 on KEYS[3] when it opens
+-- Publishes 0 on the wake channel when it opens
 local before = tonumber(redis.call('get', KEYS[2]) or '0')
 if not before then
   return redis.error_reply('WRONGTYPE the value is not a number')
@@ -21,7 +20,7 @@ else
   redis.call('del', KEYS[2])
 end
 redis.call('set', KEYS[1], table.concat({ARGV[1], left}, ':'), 'px', ARGV[2])
-if left == 0 and before > 0 and type(redis.pcall(ARGV[4], KEYS[3], '0')) == 'table' then
+if left == 0 and before > 0 and type(announce(ARGV[4], '0')) == 'table' then
   return {left, 0}
 end
 return {left, 1}

@@ -3,12 +3,11 @@
 -- Interchangeable with: RPermitExpirableSemaphore.tryAcquire
 -- KEYS[1] semaphore name (string)
 -- KEYS[2] permits in use (sorted set: id, end)
--- KEYS[3] wake channel
 -- ARGV[1] end of a permit without a lease
--- ARGV[2] publish command
+-- ARGV[2] how to announce it, with the wake channel
 -- ARGV[i] from 3 on, for each caller: permits wanted, lease in ms or 0 for none, an id for each permit
 -- Returns {ms to the next end, or -1; for each caller 1 served or 0 not}
--- Publishes the permits there are on KEYS[3] when some had ended
+-- Publishes the permits there are on the wake channel when some had ended
 local time = redis.call('time')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for slice = 1, 10 do
@@ -18,7 +17,7 @@ for slice = 1, 10 do
   end
   local total = redis.call('incrby', KEYS[1], #ended)
   redis.call('zrem', KEYS[2], unpack(ended))
-  redis.pcall(ARGV[2], KEYS[3], total)
+  announce(ARGV[2], total)
 end
 local free, answers, i = tonumber(redis.call('get', KEYS[1]) or '-1'), {-1}, 3
 if not free then

@@ -2,10 +2,9 @@
 -- Interchangeable with: RPermitExpirableSemaphore.availablePermits, acquiredPermits, getPermits
 -- KEYS[1] semaphore name (string)
 -- KEYS[2] permits in use (sorted set: id, end)
--- KEYS[3] wake channel
--- ARGV[1] publish command
+-- ARGV[1] how to announce it, with the wake channel
 -- Returns {available, in use, 1 when the semaphore is there or 0}
--- Publishes the permits there are on KEYS[3] when some had ended
+-- Publishes the permits there are on the wake channel when some had ended
 local time = redis.call('time')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for slice = 1, 10 do
@@ -15,7 +14,7 @@ for slice = 1, 10 do
   end
   local total = redis.call('incrby', KEYS[1], #ended)
   redis.call('zrem', KEYS[2], unpack(ended))
-  redis.pcall(ARGV[1], KEYS[3], total)
+  announce(ARGV[1], total)
 end
 local free = tonumber(redis.call('get', KEYS[1]) or '0')
 if not free then

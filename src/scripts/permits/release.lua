@@ -3,13 +3,12 @@
 -- KEYS[1] mark of this client
 -- KEYS[2] semaphore name (string)
 -- KEYS[3] permits in use (sorted set: id, end)
--- KEYS[4] wake channel
 -- ARGV[1] number of this request
 -- ARGV[2] time to live of the mark in ms
--- ARGV[3] publish command
+-- ARGV[3] how to announce it, with the wake channel
 -- ARGV[i] id of a permit, from 4 on
 -- Returns {how many had not ended, heard}
--- Publishes the permits there are on KEYS[4] when any was given back
+-- Publishes the permits there are on the wake channel when any was given back
 local time = redis.call('time')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local ids, alive = {}, 0
@@ -28,7 +27,7 @@ for _, id in ipairs(ids) do
   redis.call('zrem', KEYS[3], id)
 end
 redis.call('set', KEYS[1], table.concat({ARGV[1], alive}, ':'), 'px', ARGV[2])
-if type(redis.pcall(ARGV[3], KEYS[4], total)) == 'table' then
+if type(announce(ARGV[3], total)) == 'table' then
   return {alive, 0}
 end
 return {alive, 1}

@@ -3,13 +3,12 @@
 -- KEYS[1] mark of this client
 -- KEYS[2] semaphore name (string)
 -- KEYS[3] permits in use (sorted set: id, end)
--- KEYS[4] wake channel
 -- ARGV[1] number of this request
 -- ARGV[2] time to live of the mark in ms
 -- ARGV[3] permits
--- ARGV[4] publish command
+-- ARGV[4] how to announce it, with the wake channel
 -- Returns {permits, heard}; {nil, 1} when there are that many
--- Publishes the permits on KEYS[4] when their number changed
+-- Publishes the permits on the wake channel when their number changed
 local free = redis.call('get', KEYS[2])
 if not free then
   redis.call('set', KEYS[2], ARGV[3])
@@ -24,7 +23,7 @@ else
   redis.call('incrby', KEYS[2], more)
 end
 redis.call('set', KEYS[1], table.concat({ARGV[1], ARGV[3]}, ':'), 'px', ARGV[2])
-if type(redis.pcall(ARGV[4], KEYS[4], ARGV[3])) == 'table' then
+if type(announce(ARGV[4], ARGV[3])) == 'table' then
   return {ARGV[3], 0}
 end
 return {ARGV[3], 1}

@@ -1,13 +1,12 @@
 -- Gives a permit a new lease, from now on. Those who wait hear of a lease that ends earlier than before.
 -- Interchangeable with: RPermitExpirableSemaphore.updateLeaseTime
 -- KEYS[1] permits in use (sorted set: id, end)
--- KEYS[2] wake channel
 -- ARGV[1] id of the permit
 -- ARGV[2] lease in ms; 0 for none
 -- ARGV[3] end of a permit without a lease
--- ARGV[4] publish command
+-- ARGV[4] how to announce it, with the wake channel
 -- Returns 1 changed; 0 unknown, or ended already
--- Publishes 1 on KEYS[2] when the lease ends earlier than before
+-- Publishes 1 on the wake channel when the lease ends earlier than before
 local time = redis.call('time')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local before = tonumber(redis.call('zscore', KEYS[1], ARGV[1]) or '0')
@@ -20,6 +19,6 @@ if ARGV[2] ~= '0' then
 end
 redis.call('zadd', KEYS[1], ends, ARGV[1])
 if tonumber(ends) < before then
-  redis.pcall(ARGV[4], KEYS[2], '1')
+  announce(ARGV[4], '1')
 end
 return 1

@@ -2,22 +2,21 @@
 -- lock is freed when there is none.
 -- Interchangeable with: RedissonReadLock.unlockInnerAsync
 -- KEYS[1] lock name (hash)
--- KEYS[2] wake channel
--- KEYS[3] what the markers' names begin with
+-- KEYS[2] what the markers' names begin with
 -- KEYS[i] this owner's markers, as many as it may have
 -- ARGV[1] owner field
 -- ARGV[2] read holds that remain
 -- ARGV[3] time to live in ms for the holds that remain
--- ARGV[4] publish command
+-- ARGV[4] how to announce it, with the wake channel
 -- Returns 1 freed; 2 freed, but the wake-up was refused; 0 somebody still holds it; nil not held by this owner
--- Publishes 0 on KEYS[2] when freed
--- Builds: the markers of other readers, whose names only the hash knows: KEYS[3] :<field>:rwlock_timeout:<number>
+-- Publishes 0 on the wake channel when freed
+-- Builds: the markers of other readers, whose names only the hash knows: KEYS[2] :<field>:rwlock_timeout:<number>
 local kept = tonumber(ARGV[2])
 if redis.call('hexists', KEYS[1], ARGV[1]) == 0 then
   return nil
 end
-for i = 4, #KEYS do
-  if i - 3 > kept then
+for i = 3, #KEYS do
+  if i - 2 > kept then
     redis.call('del', KEYS[i])
   elseif redis.call('pexpire', KEYS[i], ARGV[3]) == 0 then
     redis.call('set', KEYS[i], 1, 'px', ARGV[3])
@@ -31,7 +30,7 @@ end
 local longest, fields = 0, redis.call('hgetall', KEYS[1])
 for i = 1, #fields, 2 do
   for hold = math.min(tonumber(fields[i + 1]) or 0, 1000), 1, -1 do
-    local marker = KEYS[3] .. ':' .. fields[i] .. ':rwlock_timeout:' .. hold
+    local marker = KEYS[2] .. ':' .. fields[i] .. ':rwlock_timeout:' .. hold
     longest = math.max(longest, redis.call('pttl', marker))
   end
 end
@@ -43,4 +42,4 @@ if longest > 0 or writing then
   return 0
 end
 redis.call('del', KEYS[1])
-return type(redis.pcall(ARGV[4], KEYS[2], '0')) == 'table' and 2 or 1
+return type(announce(ARGV[4], '0')) == 'table' and 2 or 1

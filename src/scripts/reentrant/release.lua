@@ -1,13 +1,12 @@
 -- Brings an owner's holds down to a count; at zero frees the lock and wakes one waiter per process.
 -- Interchangeable with: RedissonLock.unlockInner
 -- KEYS[1] lock name (hash)
--- KEYS[2] wake channel
 -- ARGV[1] owner field
 -- ARGV[2] holds that remain
 -- ARGV[3] time to live in ms for the holds that remain
--- ARGV[4] publish command
+-- ARGV[4] how to announce it, with the wake channel
 -- Returns 1 freed; 2 freed, but the wake-up was refused; 0 holds remain; nil not held by this owner
--- Publishes 0 on KEYS[2] when freed
+-- Publishes 0 on the wake channel when freed
 if redis.call('hexists', KEYS[1], ARGV[1]) == 0 then
   return nil
 end
@@ -19,7 +18,7 @@ if ARGV[2] ~= '0' then
   return 0
 end
 redis.call('del', KEYS[1])
-if type(redis.pcall(ARGV[4], KEYS[2], '0')) == 'table' then
+if type(announce(ARGV[4], '0')) == 'table' then
   return 2
 end
 return 1

@@ -2,22 +2,21 @@
 -- long as their markers last.
 -- Interchangeable with: RedissonWriteLock.unlockInnerAsync
 -- KEYS[1] lock name (hash)
--- KEYS[2] wake channel
--- KEYS[3] what the markers' names begin with
+-- KEYS[2] what the markers' names begin with
 -- ARGV[1] owner's write field
 -- ARGV[2] write holds that remain
 -- ARGV[3] time to live in ms for the holds that remain
--- ARGV[4] publish command
+-- ARGV[4] how to announce it, with the wake channel
 -- ARGV[5] the same owner's read field
 -- Returns 1 freed for others; 2 freed, but the wake-up was refused; 0 holds remain; nil not held by this owner
--- Publishes 1 on KEYS[2] when freed, also when the owner reads on, for other readers may come in then
--- Builds: the markers of the owner's reads: KEYS[3] :<read field>:rwlock_timeout:<number>
+-- Publishes 1 on the wake channel when freed, also when the owner reads on, for other readers may come in then
+-- Builds: the markers of the owner's reads: KEYS[2] :<read field>:rwlock_timeout:<number>
 if redis.call('hexists', KEYS[1], ARGV[1]) == 0 then
   return nil
 end
 local longest = 0
 for hold = math.min(tonumber(redis.call('hget', KEYS[1], ARGV[5]) or 0), 5000), 1, -1 do
-  longest = math.max(longest, redis.call('pttl', KEYS[3] .. ':' .. ARGV[5] .. ':rwlock_timeout:' .. hold))
+  longest = math.max(longest, redis.call('pttl', KEYS[2] .. ':' .. ARGV[5] .. ':rwlock_timeout:' .. hold))
 end
 if ARGV[2] ~= '0' then
   redis.call('pexpire', KEYS[1], math.max(longest, tonumber(ARGV[3])))
@@ -33,4 +32,4 @@ if longest > 0 then
 else
   redis.call('del', KEYS[1])
 end
-return type(redis.pcall(ARGV[4], KEYS[2], '1')) == 'table' and 2 or 1
+return type(announce(ARGV[4], '1')) == 'table' and 2 or 1

@@ -2,6 +2,9 @@
 //!
 //! - [`finder`] finds a server binary on this machine or provides one.
 //! - [`server`] starts it on a free loopback port and stops it again, whatever happens to the test.
+//! - [`cluster`] makes a cluster of such servers, fails it over and moves its slots.
+//! - [`replicated`] makes a master with replicas of them, [`sentinel`] one with sentinels.
+//! - [`tls`] makes certificates for them.
 //! - [`resp`] is a small blocking client that shows what the server really holds.
 //! - [`history`] checks that no two holders of a lock ever met.
 //! - [`jvm`] drives the real Redisson.
@@ -9,19 +12,28 @@
 //! - [`mod@polled`] gives a future up in the middle.
 //! - [`wait`] waits for a condition instead of sleeping.
 
+pub mod cluster;
 pub mod finder;
 pub mod frame;
 pub mod history;
 pub mod jvm;
 pub mod polled;
 pub mod proxy;
+pub mod replicated;
+mod replication;
 pub mod resp;
+pub mod sentinel;
 pub mod server;
+pub mod tls;
 pub mod wait;
 
+pub use cluster::{Cluster, slot_of};
 pub use finder::{Flavor, ServerBinary};
 pub use polled::polled;
 pub use proxy::{Action, MessageAction, MessageRule, Proxy, Rule, RuleHandle};
+pub use replicated::Replicated;
 pub use resp::{Direct, Value};
+pub use sentinel::Sentinels;
 pub use server::{Server, unique_name};
+pub use tls::Certificates;
 pub use wait::{eventually, eventually_async};

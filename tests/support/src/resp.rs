@@ -140,6 +140,7 @@ struct Connection {
 /// method blocks its thread until the answer is there or the time limit (10 s unless changed) is over.
 pub struct Direct {
     port: u16,
+    password: Option<String>,
     timeout: Mutex<Duration>,
     connection: Mutex<Option<Connection>>,
 }
@@ -159,9 +160,17 @@ impl Direct {
     pub fn new(port: u16) -> Direct {
         Direct {
             port,
+            password: None,
             timeout: Mutex::new(Duration::from_secs(10)),
             connection: Mutex::new(None),
         }
+    }
+
+    /// Gives this password on every new connection.
+    #[must_use]
+    pub fn with_password(mut self, password: impl Into<String>) -> Direct {
+        self.password = Some(password.into());
+        self
     }
 
     /// Changes how long a command may take, from the next command on.
@@ -195,23 +204,42 @@ impl Direct {
         let mut slot = lock(&self.connection);
         let mut connection = match slot.take() {
             Some(connection) => connection,
-            None => {
-                let address = ([127, 0, 0, 1], self.port).into();
-                let stream = TcpStream::connect_timeout(&address, timeout)?;
-                stream.set_nodelay(true)?;
-                Connection {
-                    stream,
-                    buffer: Vec::new(),
-                }
-            }
+            None => self.connect(timeout)?,
         };
-        connection.stream.set_read_timeout(Some(timeout))?;
-        connection.stream.set_write_timeout(Some(timeout))?;
-        connection.stream.write_all(&encode_request(words))?;
-        let value = connection.read()?;
+        let value = connection.ask(words, timeout)?;
         // Only a connection that is in step is kept.
         *slot = Some(connection);
         Ok(value)
+    }
+
+    /// The answer to a command, unless there is none or it is an error.
+    pub(crate) fn ask<A: AsRef<str> + AsRef<[u8]>>(&self, words: &[A]) -> Result<Value, String> {
+        let told = || {
+            let words: Vec<&str> = words.iter().take(4).map(AsRef::as_ref).collect();
+            format!("{} on 127.0.0.1:{}", words.join(" "), self.port)
+        };
+        match self.try_cmd(words) {
+            Ok(Value::Error(error)) => Err(format!("{} was refused: {error}", told())),
+            Ok(value) => Ok(value),
+            Err(error) => Err(format!("{} got no answer: {error}", told())),
+        }
+    }
+
+    fn connect(&self, timeout: Duration) -> io::Result<Connection> {
+        let address = ([127, 0, 0, 1], self.port).into();
+        let stream = TcpStream::connect_timeout(&address, timeout)?;
+        stream.set_nodelay(true)?;
+        let mut connection = Connection {
+            stream,
+            buffer: Vec::new(),
+        };
+        if let Some(password) = &self.password {
+            let answer = connection.ask(&["AUTH", password], timeout)?;
+            if let Value::Error(error) = answer {
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, error));
+            }
+        }
+        Ok(connection)
     }
 
     /// All fields of a hash; empty when the key is not there.
@@ -315,6 +343,13 @@ pub(crate) fn refusal(entry: &Value) -> BTreeMap<String, String> {
 }
 
 impl Connection {
+    fn ask<A: AsRef<[u8]>>(&mut self, words: &[A], timeout: Duration) -> io::Result<Value> {
+        self.stream.set_read_timeout(Some(timeout))?;
+        self.stream.set_write_timeout(Some(timeout))?;
+        self.stream.write_all(&encode_request(words))?;
+        self.read()
+    }
+
     fn read(&mut self) -> io::Result<Value> {
         loop {
             let parsed = parse(&self.buffer)

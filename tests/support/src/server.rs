@@ -1,7 +1,13 @@
 //! Starts real servers on free loopback ports and makes sure that none outlives the tests.
 
+mod builder;
+mod ports;
 mod process;
 pub(crate) mod user;
+
+pub use builder::ServerBuilder;
+pub(crate) use builder::start_all;
+pub(crate) use process::Folder;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,8 +17,10 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::finder::{self, FindError, Flavor, ServerBinary};
 use crate::resp::Direct;
+use crate::tls::Certificates;
 
-use process::{Guardian, Running, signal};
+use ports::Ports;
+use process::{Guardian, Running, Setup, signal};
 
 pub use user::TEST_USER;
 
@@ -25,10 +33,8 @@ pub const TEST_SERVER: &str = "REDLATCH_TEST_SERVER";
 /// that, a small guardian process does the same within moments.
 #[derive(Debug)]
 pub struct Server {
-    binary: ServerBinary,
-    arguments: Vec<String>,
-    port: u16,
-    folder: PathBuf,
+    setup: Setup,
+    ports: Ports,
     /// Whether tests log in as a user that may do nothing but what the library needs.
     confined: bool,
     state: Mutex<State>,
@@ -37,6 +43,7 @@ pub struct Server {
 #[derive(Debug)]
 struct State {
     running: Option<Running>,
+    frozen: bool,
     guardian: Guardian,
 }
 
@@ -47,7 +54,7 @@ pub struct StartError {
 }
 
 impl StartError {
-    fn new(message: impl Into<String>) -> StartError {
+    pub(crate) fn new(message: impl Into<String>) -> StartError {
         StartError {
             message: message.into(),
         }
@@ -65,111 +72,6 @@ impl std::error::Error for StartError {}
 impl From<FindError> for StartError {
     fn from(error: FindError) -> StartError {
         StartError::new(error.to_string())
-    }
-}
-
-/// Says how a server is to be started.
-#[derive(Clone, Debug, Default)]
-pub struct ServerBuilder {
-    flavor: Option<Flavor>,
-    arguments: Vec<String>,
-    environment: Vec<(String, String)>,
-    append_only: bool,
-    port: Option<u16>,
-}
-
-impl ServerBuilder {
-    /// The flavor, instead of the one `REDLATCH_TEST_SERVER` names.
-    pub fn flavor(mut self, flavor: Flavor) -> ServerBuilder {
-        self.flavor = Some(flavor);
-        self
-    }
-
-    /// One more word for the server's command line, such as `--maxclients` or `2`.
-    pub fn arg(mut self, word: impl Into<String>) -> ServerBuilder {
-        self.arguments.push(word.into());
-        self
-    }
-
-    /// More words for the server's command line.
-    pub fn args<W: Into<String>>(mut self, words: impl IntoIterator<Item = W>) -> ServerBuilder {
-        self.arguments.extend(words.into_iter().map(Into::into));
-        self
-    }
-
-    /// One more environment variable of the server.
-    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> ServerBuilder {
-        self.environment.push((name.into(), value.into()));
-        self
-    }
-
-    /// Whether every write is on disk before it is answered, so that the data survive a restart.
-    pub fn appendonly(mut self, on: bool) -> ServerBuilder {
-        self.append_only = on;
-        self
-    }
-
-    /// The port, instead of a free one.
-    pub fn port(mut self, port: u16) -> ServerBuilder {
-        self.port = Some(port);
-        self
-    }
-
-    /// Starts the server and waits until it answers.
-    ///
-    /// # Panics
-    ///
-    /// When no server is to be had or it does not start, saying why.
-    #[track_caller]
-    pub fn start(self) -> Server {
-        self.try_start()
-            .unwrap_or_else(|error| panic!("no test server: {error}"))
-    }
-
-    /// Starts the server and waits until it answers.
-    pub fn try_start(self) -> Result<Server, StartError> {
-        let flavor = match self.flavor {
-            Some(flavor) => flavor,
-            None => flavor_wanted()?,
-        };
-        let mut binary = binary(flavor)?;
-        binary.environment.extend(self.environment);
-        if binary.stand_in && self.append_only {
-            return Err(StartError::new(format!(
-                "{} keeps no data over a restart; install valkey or redis for this test",
-                binary.path.display()
-            )));
-        }
-        let folder = process::new_folder()?;
-        let mut arguments = Vec::new();
-        if !binary.stand_in {
-            let on = if self.append_only { "yes" } else { "no" };
-            arguments.extend(["--save", "", "--appendonly", on].map(String::from));
-            arguments.extend(["--appendfsync", "always"].map(String::from));
-            arguments.extend(["--dir".into(), folder.display().to_string()]);
-            if binary.major() >= 7 {
-                arguments.extend(["--enable-debug-command", "local"].map(String::from));
-            }
-        }
-        let confined = user::wanted() && !binary.stand_in;
-        if confined {
-            arguments.extend(user::arguments(&folder)?);
-        }
-        arguments.extend(self.arguments);
-        let mut guardian = Guardian::start(&folder)?;
-        let (port, running) = process::start(&binary, &arguments, &folder, self.port)?;
-        guardian.watch(Some(running.pid()));
-        Ok(Server {
-            binary,
-            arguments,
-            port,
-            folder,
-            confined,
-            state: Mutex::new(State {
-                running: Some(running),
-                guardian,
-            }),
-        })
     }
 }
 
@@ -210,12 +112,7 @@ impl Server {
 
     /// The port on 127.0.0.1; a restart keeps it.
     pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// The address as `redis://127.0.0.1:PORT`, with a user and password where `REDLATCH_TEST_USER` asks for one.
-    pub fn url(&self) -> String {
-        user::url(self.confined, self.port)
+        self.ports.plain
     }
 
     /// Checks that the user of `REDLATCH_TEST_USER` was refused nothing so far; without it, does nothing. A server that is
@@ -232,6 +129,75 @@ impl Server {
         }
     }
 
+    /// The port of the cluster bus, of a server that is a node of a cluster.
+    pub fn bus_port(&self) -> Option<u16> {
+        self.ports.bus
+    }
+
+    /// The address as `127.0.0.1:PORT`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.plain)
+    }
+
+    /// The address as `redis://127.0.0.1:PORT`, or `redis://:PASSWORD@127.0.0.1:PORT` where [`ServerBuilder::password`]
+    /// set one, or with the user of `REDLATCH_TEST_USER`.
+    pub fn url(&self) -> String {
+        if self.confined {
+            return user::url(true, self.ports.plain);
+        }
+        match &self.setup.password {
+            Some(password) => format!("redis://:{password}@{}", self.address()),
+            None => format!("redis://{}", self.address()),
+        }
+    }
+
+    /// The port for TLS on 127.0.0.1; a restart keeps it.
+    ///
+    /// # Panics
+    ///
+    /// Without [`ServerBuilder::tls`].
+    #[track_caller]
+    pub fn tls_port(&self) -> u16 {
+        self.ports
+            .tls
+            .expect("the server does not speak TLS; start it with ServerBuilder::tls")
+    }
+
+    /// The address for TLS as `rediss://127.0.0.1:PORT`, with the password as in [`Server::url`].
+    ///
+    /// # Panics
+    ///
+    /// Without [`ServerBuilder::tls`].
+    #[track_caller]
+    pub fn tls_url(&self) -> String {
+        let port = self.tls_port();
+        match &self.setup.password {
+            Some(password) => format!("rediss://:{password}@127.0.0.1:{port}"),
+            None => format!("rediss://127.0.0.1:{port}"),
+        }
+    }
+
+    /// The certificates it was given by [`ServerBuilder::tls`].
+    pub fn certificates(&self) -> Option<&Certificates> {
+        self.setup.certificates.as_ref()
+    }
+
+    /// The path of its Unix socket.
+    ///
+    /// # Panics
+    ///
+    /// Without [`ServerBuilder::unix_socket`].
+    #[track_caller]
+    pub fn unix_socket(&self) -> PathBuf {
+        let socket = self.setup.socket.clone();
+        socket.expect("the server has no Unix socket; start it with ServerBuilder::unix_socket")
+    }
+
+    /// Whether a replica or a node tells others this port as its own.
+    pub(crate) fn is_known_by(&self, port: u16) -> bool {
+        self.ports.plain == port || self.ports.tls == Some(port)
+    }
+
     /// The process id.
     ///
     /// # Panics
@@ -243,29 +209,40 @@ impl Server {
             .expect("the server is killed and has no pid; restart it first")
     }
 
+    /// The password that [`ServerBuilder::password`] set.
+    pub fn password(&self) -> Option<&str> {
+        self.setup.password.as_deref()
+    }
+
     /// The flavor that was asked for.
     pub fn flavor(&self) -> Flavor {
-        self.binary.flavor
+        self.setup.binary.flavor
     }
 
     /// The version that the binary states, such as `9.1.2`.
     pub fn version(&self) -> &str {
-        &self.binary.version
+        &self.setup.binary.version
     }
 
     /// The binary that was started.
     pub fn binary(&self) -> &ServerBinary {
-        &self.binary
+        &self.setup.binary
     }
 
     /// The folder that holds the server's log (`server.log`) and, with `appendonly`, its data.
     pub fn folder(&self) -> &std::path::Path {
-        &self.folder
+        &self.setup.folder
     }
 
-    /// A client that looks at this server directly.
+    /// A client that looks at this server directly, with the password that [`ServerBuilder::password`] set.
     pub fn direct(&self) -> Direct {
-        Direct::new(self.port)
+        self.setup.direct(self.ports.plain)
+    }
+
+    /// Whether the process runs and was not frozen.
+    pub fn is_awake(&self) -> bool {
+        let mut state = self.state();
+        !state.frozen && state.running.as_mut().is_some_and(Running::is_alive)
     }
 
     /// Whether the process runs, be it frozen or not.
@@ -277,18 +254,21 @@ impl Server {
     #[track_caller]
     pub fn freeze(&self) {
         signal("STOP", self.pid());
+        self.state().frozen = true;
     }
 
     /// Lets a frozen process go on.
     #[track_caller]
     pub fn thaw(&self) {
         signal("CONT", self.pid());
+        self.state().frozen = false;
     }
 
     /// Kills the process with SIGKILL, frozen or not, and waits for its end.
     pub fn kill(&self) {
         let mut state = self.state();
         if let Some(mut running) = state.running.take() {
+            state.frozen = false;
             state.guardian.watch(None);
             running.kill();
         }
@@ -296,7 +276,8 @@ impl Server {
 
     /// Starts the server again with the same port, folder and settings, killing it first if it runs.
     ///
-    /// Only a server with `appendonly` has its data back.
+    /// Only a server with `appendonly` has its data back. A node of a cluster is a member again, a sentinel knows what
+    /// it knew.
     ///
     /// # Panics
     ///
@@ -304,11 +285,9 @@ impl Server {
     #[track_caller]
     pub fn restart(&self) {
         self.kill();
-        let (_, running) =
-            process::start(&self.binary, &self.arguments, &self.folder, Some(self.port))
-                .unwrap_or_else(|error| panic!("the test server did not come back: {error}"));
         let mut state = self.state();
-        state.guardian.watch(Some(running.pid()));
+        let running = process::restart(&self.setup, self.ports, &mut state.guardian)
+            .unwrap_or_else(|error| panic!("the test server did not come back: {error}"));
         state.running = Some(running);
     }
 
@@ -329,7 +308,7 @@ impl Drop for Server {
             Vec::new()
         };
         self.kill();
-        let _ = std::fs::remove_dir_all(&self.folder);
+        let _ = std::fs::remove_dir_all(&self.setup.folder);
         assert!(refused.is_empty(), "the user was refused: {refused:#?}");
     }
 }

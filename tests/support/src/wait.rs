@@ -42,3 +42,33 @@ where
         tokio::time::sleep(STEP).await;
     }
 }
+
+/// The pause between two looks at several servers.
+const LONG_STEP: Duration = Duration::from_millis(10);
+/// How long servers may take to agree on something.
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+
+/// Blocks until `look` succeeds, looking every 10 ms for [`LIMIT`] at most; an error tells what it saw last.
+pub(crate) fn settled<T>(
+    what: &str,
+    mut look: impl FnMut() -> Result<T, String>,
+) -> Result<T, String> {
+    let begun = Instant::now();
+    loop {
+        match look() {
+            Ok(value) => return Ok(value),
+            Err(seen) if begun.elapsed() > LIMIT => {
+                return Err(format!(
+                    "waited {LIMIT:?} for {what}, which did not come about; the last thing seen: {seen}"
+                ));
+            }
+            Err(_) => std::thread::sleep(LONG_STEP),
+        }
+    }
+}
+
+/// What was waited for.
+#[track_caller]
+pub(crate) fn done<T>(outcome: Result<T, String>) -> T {
+    outcome.unwrap_or_else(|error| panic!("{error}"))
+}

@@ -2,15 +2,16 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::ports::{Ports, Wanted};
 use super::{StartError, unique_name};
 use crate::finder::ServerBinary;
 use crate::resp::{Direct, Value};
+use crate::tls::Certificates;
 
 /// How long a server may take until it answers.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -95,6 +96,29 @@ impl Drop for Guardian {
     }
 }
 
+/// A folder that goes with this value, or with the test process.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    /// It removes the folder when it ends.
+    _guardian: Guardian,
+}
+
+impl Folder {
+    pub(crate) fn new() -> Result<Folder, StartError> {
+        let path = new_folder()?;
+        let guardian = Guardian::start(&path)?;
+        Ok(Folder {
+            path,
+            _guardian: guardian,
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 /// Sends a signal by name; panics when there is no such process.
 #[track_caller]
 pub(super) fn signal(name: &str, pid: u32) {
@@ -121,45 +145,76 @@ pub(super) fn new_folder() -> Result<PathBuf, StartError> {
     Ok(folder)
 }
 
-/// Starts a server and waits until it, and no other, answers on its port.
+/// What stays the same at every start of one server.
+#[derive(Debug)]
+pub(super) struct Setup {
+    pub(super) binary: ServerBinary,
+    /// Words that come first on the command line.
+    pub(super) first: Vec<String>,
+    /// The addresses to listen on, 127.0.0.1 among them.
+    pub(super) bind: Vec<String>,
+    /// The words after those for the addresses and the ports.
+    pub(super) arguments: Vec<String>,
+    pub(super) password: Option<String>,
+    /// The Unix socket, if it listens on one.
+    pub(super) socket: Option<PathBuf>,
+    /// Kept for their files, if it speaks TLS.
+    pub(super) certificates: Option<Certificates>,
+    pub(super) folder: PathBuf,
+}
+
+impl Setup {
+    pub(super) fn direct(&self, port: u16) -> Direct {
+        let direct = Direct::new(port);
+        match &self.password {
+            Some(password) => direct.with_password(password),
+            None => direct,
+        }
+    }
+}
+
+/// Starts a server on ports of its own and waits until it, and no other, answers.
 pub(super) fn start(
-    binary: &ServerBinary,
-    arguments: &[String],
-    folder: &Path,
-    fixed: Option<u16>,
-) -> Result<(u16, Running), StartError> {
+    setup: &Setup,
+    wanted: &Wanted,
+    guardian: &mut Guardian,
+) -> Result<(Ports, Running), StartError> {
+    attempts(|| {
+        let ports = wanted.pick()?;
+        Ok(launch(setup, ports, guardian)?.map(|running| (ports, running)))
+    })
+}
+
+/// Starts a server on the ports it had before.
+pub(super) fn restart(
+    setup: &Setup,
+    ports: Ports,
+    guardian: &mut Guardian,
+) -> Result<Running, StartError> {
+    attempts(|| launch(setup, ports, guardian))
+}
+
+/// Tries again while ports are taken. The inner error means that they are.
+fn attempts<T>(
+    mut attempt: impl FnMut() -> Result<Result<T, StartError>, StartError>,
+) -> Result<T, StartError> {
     let mut last = None;
     for _ in 0..PORT_TRIES {
-        let port = match fixed {
-            Some(port) => port,
-            None => free_port()?,
-        };
-        match launch(binary, arguments, folder, port)? {
-            Ok(running) => return Ok((port, running)),
+        match attempt()? {
+            Ok(done) => return Ok(done),
             Err(error) => last = Some(error),
         }
     }
     Err(last.unwrap_or_else(|| StartError::new("no port was tried; report this as a bug")))
 }
 
-fn free_port() -> Result<u16, StartError> {
-    TcpListener::bind(("127.0.0.1", 0))
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .map_err(|error| {
-            StartError::new(format!(
-                "no free loopback port: {error}; check the network limits"
-            ))
-        })
-}
-
-/// One attempt on one port. The inner error means that the port is taken and another may do.
+/// One attempt. The inner error means that a port is taken and another may do.
 fn launch(
-    binary: &ServerBinary,
-    arguments: &[String],
-    folder: &Path,
-    port: u16,
+    setup: &Setup,
+    ports: Ports,
+    guardian: &mut Guardian,
 ) -> Result<Result<Running, StartError>, StartError> {
+    let (binary, folder, port) = (&setup.binary, &setup.folder, ports.plain);
     let log = folder.join("server.log");
     let no_log =
         |error| StartError::new(format!("{}: {error}; make room on the disk", log.display()));
@@ -172,8 +227,11 @@ fn launch(
     let errors = output.try_clone().map_err(no_log)?;
     let child = binary
         .command()
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-        .args(arguments)
+        .args(&setup.first)
+        .args(ports.arguments())
+        .arg("--bind")
+        .args(&setup.bind)
+        .args(&setup.arguments)
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(output)
@@ -187,7 +245,8 @@ fn launch(
             ))
         })?;
     let mut running = Running { child };
-    let direct = Direct::new(port);
+    guardian.watch(Some(running.pid()));
+    let direct = setup.direct(port);
     direct.set_timeout(Duration::from_secs(1));
     let begun = Instant::now();
     loop {

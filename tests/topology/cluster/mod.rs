@@ -1,0 +1,4 @@
+//! Redis and Valkey clusters.
+
+mod basics;
+mod migration;

@@ -1,0 +1,6 @@
+//! More than one server: clusters, sentinels and replicas, and what happens to locks when responsibility moves.
+
+mod cluster;
+mod common;
+mod contention;
+mod sentinel;
