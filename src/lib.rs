@@ -52,6 +52,7 @@
 //!
 //! - `tls-rustls`: `rediss://` addresses.
 
+pub mod access;
 mod backoff;
 mod client;
 mod config;
@@ -69,6 +70,7 @@ mod stats;
 pub use fred;
 
 pub use crate::{
+    access::Secret,
     backoff::BackOff,
     client::{Client, ClientBuilder},
     config::{Replicas, ShardedPubSub},
@@ -93,3 +95,8 @@ pub use crate::{
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The examples of the operations guide, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/operations.md")]
+struct Operations;
