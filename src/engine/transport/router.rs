@@ -267,9 +267,11 @@ impl Fleet {
         self.nodes()
             .into_iter()
             .find(|node| node.id == id)
-            .ok_or_else(|| Fault::NotSent {
-                reason: "the server is not one of ours any more".to_owned(),
-            })
+            .ok_or_else(not_ours)
+    }
+
+    fn is_closed(&self) -> bool {
+        lock(&self.nodes).closed
     }
 
     fn start(&self, sink: SignalSink) {
@@ -339,6 +341,12 @@ impl Fleet {
             let reply = self.try_at(&node, slot, &request, deadline).await;
             let reply = match reply {
                 None => continue,
+                // It was given up while the request waited for its connection.
+                Some(Err(Fault::Closed)) if !self.is_closed() => {
+                    self.doubt.notify_one();
+                    sleep(jitter(MOVING)).await;
+                    continue;
+                }
                 Some(Err(fault @ (Fault::Unknown { .. } | Fault::NotSent { .. }))) => {
                     self.doubt.notify_one();
                     return Err(fault);
@@ -410,8 +418,11 @@ impl Fleet {
 
     async fn ask(&self, to: &Address, request: Request, deadline: Instant) -> Result<Reply, Fault> {
         let node = self.open(to)?;
-        let link = node.link(deadline).await?;
-        node.execute(&link, request, true, deadline).await
+        match node.link(deadline).await {
+            Ok(link) => node.execute(&link, request, true, deadline).await,
+            Err(Fault::Closed) if !self.is_closed() => Err(not_ours()),
+            Err(fault) => Err(fault),
+        }
     }
 
     /// Reads a redirection, and notes what it says for good.
@@ -529,6 +540,12 @@ pub(super) fn config_of(config: &Config, address: &Address) -> Config {
         server: Server::new(address.host.as_str(), address.port),
     };
     config
+}
+
+fn not_ours() -> Fault {
+    Fault::NotSent {
+        reason: "the server is not one of ours any more".to_owned(),
+    }
 }
 
 fn is_elsewhere(reply: &Result<Reply, Fault>) -> bool {
