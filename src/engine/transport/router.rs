@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
@@ -32,6 +32,8 @@ use crate::{config::Settings, engine::jitter, error::Refusal};
 
 /// How long a server that is not responsible any more may take to answer what is in flight.
 const LAST_WORD: Duration = Duration::from_millis(100);
+/// A server that keeps a request for that long may have been replaced.
+const OVERDUE: Duration = Duration::from_millis(200);
 /// Pause before a request is sent again that a slot on the move has turned away.
 const MOVING: Duration = Duration::from_millis(5);
 const LONGEST_MOVING: Duration = Duration::from_millis(100);
@@ -73,7 +75,7 @@ pub(super) struct Fleet {
     nodes: Mutex<Nodes>,
     sink: OnceLock<SignalSink>,
     /// The chart may be out of date.
-    pub(super) doubt: Notify,
+    pub(super) doubt: Arc<Notify>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -198,7 +200,8 @@ impl Transport for Router {
         let fleet = self.fleet.clone();
         Box::pin(async move {
             let node = fleet.node(node)?;
-            let unheard = node.unheard(channels, deadline).await?;
+            let asking = pin!(node.unheard(channels, deadline));
+            let unheard = fleet.doubting(asking).await?;
             if !unheard.is_empty() {
                 fleet.doubt.notify_one();
             }
@@ -249,7 +252,7 @@ impl Fleet {
             chart: watch::channel(chart).0,
             nodes: Mutex::default(),
             sink: OnceLock::new(),
-            doubt: Notify::new(),
+            doubt: Arc::default(),
             tasks: Mutex::default(),
         }
     }
@@ -275,9 +278,19 @@ impl Fleet {
     }
 
     fn start(&self, sink: SignalSink) {
-        let _ = self.sink.set(sink.clone());
+        let doubt = self.doubt.clone();
+        let sink = self.sink.get_or_init(|| {
+            Arc::new(move |signal| {
+                // Whoever hangs up may have been replaced.
+                let down = Signal::is_down(&signal);
+                sink(signal);
+                if down {
+                    doubt.notify_one();
+                }
+            })
+        });
         for node in self.nodes() {
-            node.start(&self.runtime, &sink);
+            node.start(&self.runtime, sink);
         }
     }
 
@@ -405,7 +418,7 @@ impl Fleet {
         let mut reply = pin!(node.execute(&link, request.clone(), false, deadline));
         tokio::select! {
             biased;
-            reply = &mut reply => return Some(reply),
+            reply = self.doubting(reply.as_mut()) => return Some(reply),
             () = &mut left => {}
         }
         let late = timeout(LAST_WORD, reply).await;
@@ -414,6 +427,17 @@ impl Fleet {
                 reason: format!("{} is not responsible any more and silent", node.address),
             })
         }))
+    }
+
+    /// Waits for a reply, with growing doubt.
+    async fn doubting<T>(&self, mut reply: Pin<&mut impl Future<Output = T>>) -> T {
+        loop {
+            tokio::select! {
+                biased;
+                reply = &mut reply => return reply,
+                () = sleep(OVERDUE) => self.doubt.notify_one(),
+            }
+        }
     }
 
     async fn ask(&self, to: &Address, request: Request, deadline: Instant) -> Result<Reply, Fault> {
@@ -484,13 +508,13 @@ impl Fleet {
         config_of(&self.config, address)
     }
 
-    /// Takes over a layout: connects to who is new and gives up who is gone.
-    pub(super) fn adopt(&self, layout: &Layout) {
+    /// Takes over a layout: connects to who is new and gives up who is gone. Says whether anything has changed.
+    pub(super) fn adopt(&self, layout: &Layout) -> bool {
         let mut masters = Vec::new();
         lock(&self.nodes).aliases = layout.aliases.clone();
         for address in &layout.masters {
             let Ok(node) = self.open(address) else {
-                return;
+                return false;
             };
             masters.push(node);
         }
@@ -530,6 +554,7 @@ impl Fleet {
             node.shut();
             self.tell(Signal::Gone { node: node.id });
         }
+        moved
     }
 }
 
