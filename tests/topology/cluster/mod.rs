@@ -1,4 +1,6 @@
 //! Redis and Valkey clusters.
 
+mod aftermath;
 mod basics;
+mod failover;
 mod migration;
