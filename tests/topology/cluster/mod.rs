@@ -4,3 +4,4 @@ mod aftermath;
 mod basics;
 mod failover;
 mod migration;
+mod renewal;
