@@ -187,7 +187,22 @@ impl Transport for Router {
         let fleet = self.fleet.clone();
         Box::pin(async move {
             let node = fleet.node(node)?;
-            node.unsubscribe(fleet.pubsub, &channels, deadline).await
+            let mode = fleet.pubsub;
+            if !mode.sharded() {
+                return node.unsubscribe(mode, &channels, deadline).await;
+            }
+            // A slot that moved took its sharded subscriptions along. To take one back where it was is refused, and a
+            // refusal costs the connection, with all that others hear on it.
+            let chart = fleet.chart.borrow().clone();
+            let (here, moved): (Vec<_>, Vec<_>) = channels.into_iter().partition(|channel| {
+                let home = chart.home(slot_of(channel));
+                home.is_some_and(|home| home.id == node.id)
+            });
+            if mode.plain() {
+                node.unsubscribe(PubSub::Broadcast, &moved, deadline)
+                    .await?;
+            }
+            node.unsubscribe(mode, &here, deadline).await
         })
     }
 
