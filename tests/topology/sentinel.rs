@@ -256,11 +256,8 @@ async fn a_master_that_wakes_up_refuses_where_it_needs_replicas() {
         .connect()
         .await
         .expect("connects");
-    stale
-        .lock(unique_name("before"))
-        .lock()
-        .await
-        .expect("free");
+    let before = stale.lock(unique_name("before")).lock().await;
+    before.expect("free").unlock().await.expect("held");
     old.freeze();
     sentinels.master_after(old);
     let guard = client.lock(&*name).lock().await.expect("free");

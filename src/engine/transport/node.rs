@@ -209,6 +209,10 @@ impl Node {
         channels: &[Bytes],
         deadline: Instant,
     ) -> Result<(), Fault> {
+        // To name none would mean all.
+        if channels.is_empty() {
+            return Ok(());
+        }
         let link = self.subscriber.link(deadline).await?;
         if mode.sharded() {
             for channel in texts(channels)? {

@@ -1,4 +1,7 @@
 //! Redis and Valkey clusters.
 
+mod aftermath;
 mod basics;
+mod failover;
 mod migration;
+mod renewal;
