@@ -179,7 +179,8 @@ impl Transport for Router {
         Box::pin(async move {
             let node = fleet.home(0, deadline).await?;
             let link = node.link(deadline).await?;
-            node.execute(&link, request, false, deadline).await
+            let reply = node.execute(&link, request, false, deadline).await;
+            reply.map_err(not_a_cluster)
         })
     }
 
@@ -700,6 +701,19 @@ pub(super) fn config_of(config: &Config, address: &Address) -> Config {
 fn not_ours() -> Fault {
     Fault::NotSent {
         reason: "the server is not one of ours any more".to_owned(),
+    }
+}
+
+/// A client of one server that is sent to another has been set up wrongly: nothing will change that.
+fn not_a_cluster(fault: Fault) -> Fault {
+    match fault {
+        Fault::Refused { text, .. } if Redirect::parse(&text, "").is_some() => Fault::Refused {
+            refusal: Refusal::Other,
+            text: format!(
+                "{text}; the server is a node of a cluster, which this client was not told"
+            ),
+        },
+        fault => fault,
     }
 }
 
