@@ -4,4 +4,5 @@ mod aftermath;
 mod basics;
 mod failover;
 mod migration;
+mod pubsub;
 mod renewal;
