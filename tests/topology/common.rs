@@ -125,3 +125,8 @@ pub(crate) async fn settled(client: &Client) {
     })
     .await;
 }
+
+/// Waits for a condition, leaving the thread to others.
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    eventually_async(what, secs(10), async || condition()).await;
+}

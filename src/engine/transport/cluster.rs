@@ -94,12 +94,12 @@ async fn look_through(
         let pubsub = match settings.sharded_pubsub {
             ShardedPubSub::On => PubSub::Sharded,
             ShardedPubSub::Off => PubSub::Broadcast,
-            ShardedPubSub::Both => PubSub::Both,
-            ShardedPubSub::Auto => {
+            mode @ (ShardedPubSub::Auto | ShardedPubSub::Both) => {
                 let probe = owner
                     .link()
                     .query("PUBSUB", &["SHARDNUMSUB", "0"], deadline);
                 match probe.await {
+                    Ok(_) if mode == ShardedPubSub::Both => PubSub::Both,
                     Ok(_) => PubSub::Sharded,
                     Err(Fault::Refused { .. }) => PubSub::Broadcast,
                     Err(other) => return Err(other),

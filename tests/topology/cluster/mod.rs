@@ -4,4 +4,6 @@ mod aftermath;
 mod basics;
 mod failover;
 mod migration;
+mod objects;
+mod pubsub;
 mod renewal;
