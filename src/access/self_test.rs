@@ -39,7 +39,7 @@ impl Client {
     /// or a deployment: a right that is missing shows before a lock is taken.
     ///
     /// It does what the features do, on a name nobody uses (`redlatch-self-test-` and a random number, behind the prefix
-    /// or through the name mapper), so it needs no other rights and leaves nothing behind. Five round trips, six with
+    /// or through the name mapper), so it needs no other rights and leaves nothing behind. Five round trips, seven with
     /// [`Feature::TaggedNames`]. The server logs each refusal (`ACL LOG`).
     ///
     /// A server that is full, or a replica for now, does not look like a missing right.
