@@ -50,11 +50,13 @@
 //!
 //! # Features
 //!
-//! - `tls-rustls`: `rediss://` addresses.
+//! - `tls-rustls`: `rediss://` addresses, and `Tls` for what the system's authorities do not cover.
 
+mod address;
 mod backoff;
 mod client;
 mod config;
+mod connect;
 mod coordination;
 mod engine;
 mod error;
@@ -65,13 +67,15 @@ mod lock;
 mod naming;
 mod owner;
 mod stats;
+#[cfg(feature = "tls-rustls")]
+mod tls;
 
 pub use fred;
 
 pub use crate::{
     backoff::BackOff,
     client::{Client, ClientBuilder},
-    config::{Replicas, ShardedPubSub},
+    config::{Protocol, Replicas, ShardedPubSub},
     coordination::{
         AcquireExpirable, AcquirePermits, CountDownLatch, ExpirablePermit, ExpirableSemaphore,
         PermitId, Semaphore, SemaphorePermit, WaitForLatch,
@@ -88,6 +92,9 @@ pub use crate::{
     owner::Owner,
     stats::Stats,
 };
+
+#[cfg(feature = "tls-rustls")]
+pub use crate::tls::Tls;
 
 /// The examples of the README, compiled.
 #[cfg(doctest)]

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use fred::{
-    prelude::{Client, ClientLike, Config, Error as FredError, LuaInterface, PubsubInterface},
+    prelude::{Client, ClientLike, Error as FredError, LuaInterface, PubsubInterface},
     types::{Key, MultipleKeys, Value},
 };
 use tokio::{runtime::Handle, task::JoinHandle, time::Instant};
@@ -19,6 +19,7 @@ use tokio::{runtime::Handle, task::JoinHandle, time::Instant};
 use super::{
     Evidence, Fault, NodeId, PubSub, Reply, Request, SignalSink,
     acks::{Acks, Proof},
+    dial::Dial,
     lane::{Lane, Pace, Purpose},
     link::{Link, LinkOwner, custom, custom_command},
     loads::{Loads, is_unknown_script},
@@ -56,7 +57,7 @@ pub(super) fn pace(settings: &Settings) -> Pace {
 impl Node {
     /// A server that `config` leads to, with the link for requests that is there already, if one is.
     pub(super) fn new(
-        config: &Config,
+        config: &Dial,
         settings: &Settings,
         pubsub: PubSub,
         first: Option<LinkOwner>,

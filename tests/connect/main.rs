@@ -1,0 +1,4 @@
+//! The ways to a server: TLS, sockets, names, protocols and runtimes.
+
+mod kit;
+mod tls;
