@@ -63,7 +63,7 @@ pub(crate) async fn hand_over(one: &Client, other: &Client) {
         let guard = waiting.await.expect("joins").expect("granted");
         guard.unlock().await.expect("held");
     }
-    assert_eq!(other.stats().wakeups_by_message - woken, ROUNDS);
+    assert!(other.stats().wakeups_by_message - woken >= ROUNDS);
     assert!(begun.elapsed() < secs(9), "{:?}", begun.elapsed());
 }
 

@@ -10,7 +10,7 @@ fn certificates() -> &'static Certificates {
 }
 
 /// Trusts the authority of the test servers.
-fn trusting() -> Tls {
+pub(crate) fn trusting() -> Tls {
     Tls::new().ca_file(&certificates().ca).expect("readable")
 }
 
@@ -23,7 +23,7 @@ fn known() -> Tls {
 }
 
 #[track_caller]
-fn assert_certificate(error: &Error) {
+pub(crate) fn assert_certificate(error: &Error) {
     assert!(
         matches!(
             error,

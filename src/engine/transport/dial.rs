@@ -13,6 +13,8 @@ use fred::{
     types::config::Server,
 };
 
+use tokio::task::JoinSet;
+
 use super::{BoxFuture, Fault, chart::Address};
 use crate::error::Refusal;
 
@@ -58,9 +60,14 @@ impl Dial {
         let missing = |why: String| Fault::NotSent {
             reason: format!("no address of {host}: {why}"),
         };
-        let found = resolver(host.to_string(), server.port)
-            .await
-            .map_err(|error| missing(error.to_string()))?;
+        // It is the program's own code, and must not take the task with it that keeps a connection open.
+        let looking = (resolver.clone(), host.to_string(), server.port);
+        let mut task = JoinSet::new();
+        task.spawn(async move { looking.0(looking.1, looking.2).await });
+        let found = match task.join_next().await {
+            Some(Ok(found)) => found.map_err(|error| missing(error.to_string()))?,
+            _ => return Err(missing("the resolver panicked".to_owned())),
+        };
         if found.is_empty() {
             return Err(missing("the resolver knows none".to_owned()));
         }
