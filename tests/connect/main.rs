@@ -2,5 +2,7 @@
 
 mod addresses;
 mod kit;
+mod protocols;
+mod sharing;
 mod tls;
 mod topologies;
