@@ -3,15 +3,14 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use fred::types::{
-    RespVersion,
-    config::{ClusterDiscoveryPolicy, Config, Server, ServerConfig},
-};
+use fred::types::config::{ClusterDiscoveryPolicy, Config, ServerConfig};
 use tokio::runtime::Handle;
 
 use crate::{
     access::{self, Opening},
+    address::{self, Parsed},
     config::{NameMapper, ReplicaPolicy, Replicas, Settings, ShardedPubSub},
+    connect::How,
     engine::{
         Engine,
         close::CloseReport,
@@ -52,8 +51,9 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects with default settings to `redis://[user][:password]@host[:port][/db]`, or `rediss://` with the feature
-    /// `tls-rustls`.
+    /// Connects with default settings to `redis://[user][:password]@host[:port][/db]`, to `rediss://` with the feature
+    /// `tls-rustls`, or to a Unix socket by `redis+unix:///path[?db=n]`. Without a port it is 6379; a `db` is a number up to
+    /// 255.
     ///
     /// # Cancel safety
     ///
@@ -176,7 +176,8 @@ impl fmt::Debug for Client {
 #[must_use = "nothing happens until it is connected"]
 #[derive(Clone, Default)]
 pub struct ClientBuilder {
-    config: Option<Config>,
+    pub(crate) config: Option<Config>,
+    pub(crate) how: How,
     settings: Settings,
     command_timeout: Option<Duration>,
     safety_poll: Option<Duration>,
@@ -189,31 +190,29 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// [`Error::InvalidArgument`] for an address that makes no sense.
-    pub fn url(mut self, url: impl AsRef<str>) -> Result<Self> {
-        self.config = Some(parse(url.as_ref())?);
-        Ok(self)
+    pub fn url(self, url: impl AsRef<str>) -> Result<Self> {
+        Ok(self.reach(Parsed::read(url.as_ref())?))
     }
 
     /// A Redis or Valkey cluster, by the addresses of some of its nodes: one that answers is enough to find the others.
-    /// User, password and TLS are those of the first address.
+    /// User and password are those of the first address. All have TLS or none has.
     ///
     /// # Errors
     ///
     /// [`Error::InvalidArgument`] for an address that makes no sense, and for none.
     ///
     /// *Redisson*: `useClusterServers`.
-    pub fn cluster(mut self, urls: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self> {
-        let (mut config, hosts) = together(urls)?;
-        config.server = ServerConfig::Clustered {
+    pub fn cluster(self, urls: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self> {
+        let (mut first, hosts) = Parsed::together(urls)?;
+        first.config.server = ServerConfig::Clustered {
             hosts,
             policy: ClusterDiscoveryPolicy::default(),
         };
-        self.config = Some(config);
-        Ok(self)
+        Ok(self.reach(first))
     }
 
-    /// The master that sentinels watch under `master_name`, by the addresses of some sentinels. User, password, database
-    /// and TLS of the first address are those of the servers; sentinels that want a password have
+    /// The master that sentinels watch under `master_name`, by the addresses of some sentinels. User, password and database
+    /// of the first address are those of the servers; with TLS both are reached by it; sentinels that want a password have
     /// [`sentinel_credentials`](Self::sentinel_credentials).
     ///
     /// The client listens to all sentinels it can find and goes over to another master as soon as one of them names it.
@@ -224,19 +223,18 @@ impl ClientBuilder {
     ///
     /// *Redisson*: `useSentinelServers`.
     pub fn sentinel(
-        mut self,
+        self,
         master_name: impl Into<String>,
         urls: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> Result<Self> {
-        let (mut config, hosts) = together(urls)?;
-        config.server = ServerConfig::Sentinel {
+        let (mut first, hosts) = Parsed::together(urls)?;
+        first.config.server = ServerConfig::Sentinel {
             hosts,
             service_name: master_name.into(),
             username: None,
             password: None,
         };
-        self.config = Some(config);
-        Ok(self)
+        Ok(self.reach(first))
     }
 
     /// What the sentinels want to know, which may be something else than what the servers want. Call it after
@@ -410,12 +408,13 @@ impl ClientBuilder {
         let runtime = Handle::try_current().map_err(|_| {
             Error::invalid("runtime", "connect must be called inside a tokio runtime")
         })?;
+        let config = self.how.dial(config)?;
         let transport = Router::connect(&config, &self.settings, runtime.clone())
             .await
             .map_err(|fault| connect_error(&config, fault))?;
         let server = format!(
             "{}/{}",
-            address(&config),
+            address::shown(&config),
             config.database.unwrap_or_default()
         );
         let engine = Engine::start(self.settings, server, Arc::new(transport), &runtime);
@@ -423,53 +422,8 @@ impl ClientBuilder {
     }
 }
 
-/// Reads several addresses of one thing: what the first says of how to log in, and where they all are.
-fn together(urls: impl IntoIterator<Item = impl AsRef<str>>) -> Result<(Config, Vec<Server>)> {
-    let all: Vec<_> = urls
-        .into_iter()
-        .map(|url| parse(url.as_ref()))
-        .collect::<Result<_>>()?;
-    let hosts = all.iter().flat_map(|one| one.server.hosts()).collect();
-    let first = all.into_iter().next();
-    let config = first.ok_or_else(|| Error::invalid("url", "no address was named"))?;
-    Ok((config, hosts))
-}
-
-/// Reads `redis://` and `rediss://`.
-fn parse(url: &str) -> Result<Config> {
-    if !url.starts_with("redis://") && !url.starts_with("rediss://") {
-        return Err(Error::invalid(
-            "url",
-            "it must begin with redis:// or rediss://",
-        ));
-    }
-    if url.starts_with("rediss://") && !cfg!(feature = "tls-rustls") {
-        return Err(Error::invalid(
-            "url",
-            "rediss:// needs the feature tls-rustls",
-        ));
-    }
-    access::check_address(url)?;
-    let mut config = Config::from_url_centralized(url)
-        .map_err(|error| Error::invalid("url", error.details().to_owned()))?;
-    config.version = RespVersion::RESP3;
-    Ok(config)
-}
-
-/// All addresses there are, in an order that does not depend on how they were named.
-fn address(config: &Config) -> String {
-    let mut hosts: Vec<_> = config
-        .server
-        .hosts()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    hosts.sort();
-    hosts.join(",")
-}
-
 fn connect_error(config: &Config, fault: Fault) -> Error {
-    let name: Arc<str> = address(config).into();
+    let name: Arc<str> = address::shown(config).into();
     match fault {
         Fault::Refused { refusal, text } => {
             access::missing_at_login(&text).unwrap_or(Error::Refused {

@@ -59,6 +59,19 @@ impl Replicas {
     }
 }
 
+/// A version of the servers' protocol.
+///
+/// *Redisson*: `Protocol`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// For servers, or proxies before them, that do not know the other one.
+    Resp2,
+    /// From Redis 6.0 on.
+    #[default]
+    Resp3,
+}
+
 /// What must be said about replicas before a grant or a release counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReplicaPolicy {

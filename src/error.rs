@@ -211,6 +211,8 @@ pub enum Refusal {
     NoPermission,
     /// `NOAUTH`, `WRONGPASS`: not authenticated.
     NotAuthenticated,
+    /// A certificate was not accepted: the server's by this client, or this client's by the server. Nothing was sent.
+    Certificate,
     /// `WRONGTYPE`: the key is something else.
     WrongType,
     /// `NOSCRIPT`: the script is not loaded; handled inside this crate.
@@ -424,6 +426,11 @@ impl fmt::Display for Error {
                 }
                 Ok(())
             }
+            Self::Refused {
+                name,
+                refusal: Refusal::Certificate,
+                message,
+            } => write!(f, "no TLS with {}: {message}", Shown(name)),
             Self::Refused { name, message, .. } => {
                 write!(f, "the server refused {}: {message}", Shown(name))
             }

@@ -50,12 +50,14 @@
 //!
 //! # Features
 //!
-//! - `tls-rustls`: `rediss://` addresses.
+//! - `tls-rustls`: `rediss://` addresses, and `Tls` for what the system's authorities do not cover.
 
 pub mod access;
+mod address;
 mod backoff;
 mod client;
 mod config;
+mod connect;
 mod coordination;
 mod engine;
 mod error;
@@ -66,6 +68,8 @@ mod lock;
 mod naming;
 mod owner;
 mod stats;
+#[cfg(feature = "tls-rustls")]
+mod tls;
 
 pub use fred;
 
@@ -73,7 +77,7 @@ pub use crate::{
     access::Secret,
     backoff::BackOff,
     client::{Client, ClientBuilder},
-    config::{Replicas, ShardedPubSub},
+    config::{Protocol, Replicas, ShardedPubSub},
     coordination::{
         AcquireExpirable, AcquirePermits, CountDownLatch, ExpirablePermit, ExpirableSemaphore,
         PermitId, Semaphore, SemaphorePermit, WaitForLatch,
@@ -90,6 +94,9 @@ pub use crate::{
     owner::Owner,
     stats::Stats,
 };
+
+#[cfg(feature = "tls-rustls")]
+pub use crate::tls::Tls;
 
 /// The examples of the README, compiled.
 #[cfg(doctest)]

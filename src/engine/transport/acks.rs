@@ -69,7 +69,7 @@ pub(super) struct Acks {
 
 impl Acks {
     pub(super) fn new(
-        config: &fred::prelude::Config,
+        config: &super::dial::Dial,
         settings: &Settings,
         pubsub: PubSub,
     ) -> Option<Arc<Self>> {

@@ -5,10 +5,7 @@ use std::{
     time::Duration,
 };
 
-use fred::{
-    prelude::{Config, ServerConfig},
-    types::config::Server,
-};
+use fred::{prelude::ServerConfig, types::config::Server};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::{
     runtime::Handle,
@@ -18,9 +15,10 @@ use tokio::{
 use super::{
     Fault, PubSub, Reply,
     chart::{Address, Claim, Layout, SLOTS, claims},
+    dial::Dial,
     link::{Link, LinkOwner},
     node::Node,
-    router::{Fleet, Router, config_of},
+    router::{Fleet, Router},
 };
 use crate::{
     config::{Settings, ShardedPubSub},
@@ -41,7 +39,7 @@ const TROUBLED_PAUSE: Duration = Duration::from_millis(150);
 
 /// Looks at a cluster for the first time, through the first of its nodes that answers.
 pub(super) async fn connect(
-    config: &Config,
+    config: &Dial,
     settings: &Settings,
     runtime: Handle,
 ) -> Result<Router, Fault> {
@@ -70,7 +68,7 @@ pub(super) async fn connect(
 }
 
 /// The nodes the application named, each found once.
-fn seeds(config: &Config) -> Vec<Address> {
+fn seeds(config: &Dial) -> Vec<Address> {
     let ServerConfig::Clustered { hosts, .. } = &config.server else {
         return Vec::new();
     };
@@ -82,11 +80,11 @@ fn seeds(config: &Config) -> Vec<Address> {
 }
 
 async fn look_through(
-    config: &Config,
+    config: &Dial,
     settings: &Settings,
     seed: &Address,
 ) -> Result<(Layout, PubSub), Fault> {
-    let mut owner = LinkOwner::open(&config_of(config, seed), settings.connect_timeout).await?;
+    let mut owner = LinkOwner::open(&config.at(seed), settings.connect_timeout).await?;
     let deadline = Instant::now() + settings.connect_timeout;
     let names = config.uses_tls();
     let looked = async {
@@ -260,7 +258,7 @@ async fn ask(fleet: &Fleet, node: &Node) -> Option<Vec<Claim>> {
 async fn ask_stranger(fleet: &Fleet, seed: &Address) -> Option<Vec<Claim>> {
     let deadline = patience(fleet);
     let limit = deadline.saturating_duration_since(Instant::now());
-    let mut owner = LinkOwner::open(&fleet.config_of(seed), limit).await.ok()?;
+    let mut owner = LinkOwner::open(&fleet.config.at(seed), limit).await.ok()?;
     let seen = view(owner.link(), &seed.host, names(fleet), deadline).await;
     owner.end().await;
     seen.ok()

@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use fred::prelude::Config;
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep, timeout_at},
@@ -15,6 +14,7 @@ use tokio::{
 
 use super::{
     Fault, NodeId, Signal, SignalSink,
+    dial::Dial,
     link::{Identity, Link, LinkOwner, alive},
 };
 use crate::engine::jitter;
@@ -46,7 +46,7 @@ pub(super) struct Pace {
 /// One supervised connection.
 pub(super) struct Lane {
     purpose: Purpose,
-    config: Config,
+    config: Dial,
     pace: Pace,
     current: watch::Sender<Stage>,
     suspicion: Notify,
@@ -76,7 +76,7 @@ impl Lane {
     /// A lane, with the link it begins with if there is one already.
     pub(super) fn new(
         purpose: Purpose,
-        config: Config,
+        config: Dial,
         pace: Pace,
         first: Option<LinkOwner>,
     ) -> Arc<Self> {

@@ -19,7 +19,7 @@ use std::{
 
 use bytes::Bytes;
 use fred::{
-    prelude::{Builder, Client, ClientLike, Config, Error as FredError, ErrorKind, EventInterface},
+    prelude::{Builder, Client, ClientLike, Error as FredError, ErrorKind, EventInterface},
     types::{ClusterHash, CustomCommand, Value},
 };
 use tokio::{
@@ -28,7 +28,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{Fault, Reply};
+use super::{Fault, Reply, dial::Dial};
 use crate::error::Refusal;
 
 /// Messages a link keeps for a receiver that is behind; past that it reports a loss.
@@ -63,8 +63,28 @@ pub(super) struct LinkOwner {
 
 impl LinkOwner {
     /// Connects, learns its own identity and gives up after `limit`.
-    pub(super) async fn open(config: &Config, limit: Duration) -> Result<Self, Fault> {
-        let mut builder = Builder::from_config(config.clone());
+    pub(super) async fn open(config: &Dial, limit: Duration) -> Result<Self, Fault> {
+        let deadline = Instant::now() + limit;
+        let candidates = timeout_at(deadline, config.candidates()).await;
+        let mut failed = Fault::NotSent {
+            reason: "the resolver did not answer in time".to_owned(),
+        };
+        let candidates = candidates.unwrap_or_else(|_| Err(failed.clone()))?;
+        let count = candidates.len();
+        for (place, candidate) in candidates.iter().enumerate() {
+            // One that does not answer leaves time for the others.
+            let rest = deadline.saturating_duration_since(Instant::now());
+            let share = rest / u32::try_from(count - place).unwrap_or(u32::MAX);
+            match Self::open_at(candidate, share).await {
+                Ok(owner) => return Ok(owner),
+                Err(fault) => failed = fault,
+            }
+        }
+        Err(failed)
+    }
+
+    async fn open_at(config: &Dial, limit: Duration) -> Result<Self, Fault> {
+        let mut builder = Builder::from_config((**config).clone());
         builder.with_connection_config(|connection| {
             connection.connection_timeout = limit;
             connection.internal_command_timeout = limit;
@@ -121,7 +141,7 @@ impl LinkOwner {
             Err(silent) => {
                 // Commands are cancelled a moment before the client says why.
                 let _ = timeout(TELLS_WHY, link.until_over()).await;
-                return Err(failure.get().cloned().unwrap_or(silent));
+                return Err(config.explain(failure.get().cloned().unwrap_or(silent)));
             }
         }
         Ok(owner)

@@ -32,6 +32,7 @@ use crate::error::Refusal;
 pub(crate) mod acks;
 mod chart;
 mod cluster;
+pub(crate) mod dial;
 mod lane;
 mod link;
 mod loads;

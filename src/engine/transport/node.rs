@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use fred::{
     clients::Pipeline,
-    prelude::{Client, ClientLike, Config, Error as FredError, LuaInterface, PubsubInterface},
+    prelude::{Client, ClientLike, Error as FredError, LuaInterface, PubsubInterface},
     types::{Key, MultipleKeys, Value},
 };
 use tokio::{runtime::Handle, task::JoinHandle, time::Instant};
@@ -20,6 +20,7 @@ use tokio::{runtime::Handle, task::JoinHandle, time::Instant};
 use super::{
     Evidence, Fault, NodeId, PubSub, Reply, Request, SignalSink,
     acks::{Acks, Proof},
+    dial::Dial,
     lane::{Lane, Pace, Purpose},
     link::{Link, LinkOwner, custom, custom_command},
     loads::{Loads, is_unknown_script},
@@ -57,7 +58,7 @@ pub(super) fn pace(settings: &Settings) -> Pace {
 impl Node {
     /// A server that `config` leads to, with the link for requests that is there already, if one is.
     pub(super) fn new(
-        config: &Config,
+        config: &Dial,
         settings: &Settings,
         pubsub: PubSub,
         first: Option<LinkOwner>,

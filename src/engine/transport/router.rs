@@ -13,10 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use fred::{
-    prelude::{Config, ServerConfig},
-    types::config::Server,
-};
+use fred::prelude::ServerConfig;
 use tokio::{
     runtime::Handle,
     sync::watch,
@@ -29,6 +26,7 @@ use super::{
     acks::Proof,
     chart::{Address, Layout, Redirect, slot_of},
     cluster,
+    dial::Dial,
     link::LinkOwner,
     node::Node,
     sentinel,
@@ -81,7 +79,7 @@ enum Topology {
 /// What the router shares with the task that keeps its chart.
 pub(super) struct Fleet {
     /// What all connections have in common; the address is replaced.
-    pub(super) config: Config,
+    pub(super) config: Dial,
     pub(super) settings: Settings,
     runtime: Handle,
     pubsub: PubSub,
@@ -115,7 +113,7 @@ struct Nodes {
 impl Router {
     /// Opens the first connection, so that a wrong address or password is found out now.
     pub(crate) async fn connect(
-        config: &Config,
+        config: &Dial,
         settings: &Settings,
         runtime: Handle,
     ) -> Result<Self, Fault> {
@@ -138,7 +136,7 @@ impl Router {
 
     /// A router over whichever server sentinels name.
     pub(super) fn over_master(
-        config: &Config,
+        config: &Dial,
         settings: &Settings,
         runtime: Handle,
         node: Arc<Node>,
@@ -154,7 +152,7 @@ impl Router {
 
     /// A router over a cluster that has been looked at.
     pub(super) fn over_cluster(
-        config: &Config,
+        config: &Dial,
         settings: &Settings,
         runtime: Handle,
         pubsub: PubSub,
@@ -319,7 +317,7 @@ impl Drop for Router {
 
 impl Fleet {
     fn new(
-        config: &Config,
+        config: &Dial,
         settings: &Settings,
         runtime: Handle,
         pubsub: PubSub,
@@ -596,17 +594,12 @@ impl Fleet {
         if let Some(node) = nodes.by_address.get(&address) {
             return Ok(node.clone());
         }
-        let node = Node::new(&self.config_of(&address), &self.settings, self.pubsub, None);
+        let node = Node::new(&self.config.at(&address), &self.settings, self.pubsub, None);
         if let Some(sink) = self.sink.get() {
             node.start(&self.runtime, sink);
         }
         nodes.by_address.insert(address, node.clone());
         Ok(node)
-    }
-
-    /// How the server at an address is reached.
-    pub(super) fn config_of(&self, address: &Address) -> Config {
-        config_of(&self.config, address)
     }
 
     /// From which election of the sentinels the master is.
@@ -627,7 +620,7 @@ impl Fleet {
         if same || lock(&self.nodes).closed {
             return;
         }
-        let node = Node::new(&self.config_of(address), &self.settings, self.pubsub, None);
+        let node = Node::new(&self.config.at(address), &self.settings, self.pubsub, None);
         let old = self.chart.send_replace(Chart::One(node.clone()));
         if let Some(sink) = self.sink.get() {
             node.start(&self.runtime, sink);
@@ -687,15 +680,6 @@ impl Fleet {
         }
         moved
     }
-}
-
-/// How the server at an address is reached, where everything but the address is known.
-pub(super) fn config_of(config: &Config, address: &Address) -> Config {
-    let mut config = config.clone();
-    config.server = ServerConfig::Centralized {
-        server: Server::new(address.host.as_str(), address.port),
-    };
-    config
 }
 
 fn not_ours() -> Fault {

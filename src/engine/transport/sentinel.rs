@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use fred::prelude::{Config, EventInterface, PubsubInterface, ServerConfig};
+use fred::prelude::{EventInterface, PubsubInterface, ServerConfig};
 use fred::types::{RespVersion, Value, config::Server};
 use futures_util::future::join_all;
 use std::pin::pin;
@@ -23,9 +23,10 @@ use tokio::{
 use super::{
     Fault, PubSub, Reply,
     chart::Address,
+    dial::Dial,
     link::{Link, LinkOwner},
     node::Node,
-    router::{Fleet, Router, config_of},
+    router::{Fleet, Router},
 };
 use crate::{config::Settings, engine::jitter, error::Refusal};
 
@@ -51,13 +52,13 @@ struct Word {
 /// How sentinels are reached, and what they are asked about.
 #[derive(Debug, Clone)]
 struct Watch {
-    config: Config,
+    config: Dial,
     sentinels: Vec<Address>,
     name: String,
 }
 
 impl Watch {
-    fn read(config: &Config) -> Option<Self> {
+    fn read(config: &Dial) -> Option<Self> {
         let ServerConfig::Sentinel {
             hosts,
             service_name,
@@ -85,7 +86,7 @@ impl Watch {
     }
 
     async fn open(&self, sentinel: &Address, limit: Duration) -> Result<LinkOwner, Fault> {
-        LinkOwner::open(&config_of(&self.config, sentinel), limit).await
+        LinkOwner::open(&self.config.at(sentinel), limit).await
     }
 
     /// What a sentinel knows of the master.
@@ -161,7 +162,7 @@ fn reached(fields: &HashMap<String, String>, said_by: &str) -> Option<Address> {
 
 /// Finds the master and connects to it.
 pub(super) async fn connect(
-    config: &Config,
+    config: &Dial,
     settings: &Settings,
     runtime: Handle,
 ) -> Result<Router, Fault> {
@@ -172,7 +173,7 @@ pub(super) async fn connect(
         });
     };
     let word = first_word(&watch, limit).await?;
-    let config_there = config_of(config, &word.master);
+    let config_there = config.at(&word.master);
     let first = LinkOwner::open(&config_there, limit).await?;
     let node = Node::new(&config_there, settings, PubSub::Plain, Some(first));
     Ok(Router::over_master(

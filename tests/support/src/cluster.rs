@@ -348,11 +348,3 @@ impl Cluster {
         ports.collect::<Vec<_>>().join(", ")
     }
 }
-
-/// The port on which the other nodes reach this one.
-fn link_port(node: &Server) -> u16 {
-    match node.certificates() {
-        Some(_) => node.tls_port(),
-        None => node.port(),
-    }
-}

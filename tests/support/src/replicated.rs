@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::finder::Flavor;
 use crate::replication;
 use crate::server::{Server, ServerBuilder, StartError, start_all};
+use crate::tls::Certificates;
 use crate::wait::{done, settled};
 
 /// A master and its replicas, for a test of its own.
@@ -80,6 +81,17 @@ impl ReplicatedBuilder {
         self
     }
 
+    /// Lets the servers speak TLS, with clients and with one another, on ports of its own.
+    ///
+    /// As by [`ServerBuilder::tls`], the plain ports stay open too.
+    pub fn tls(mut self, certificates: &Certificates) -> ReplicatedBuilder {
+        self.server = self
+            .server
+            .tls(certificates)
+            .args(["--tls-replication", "yes"]);
+        self
+    }
+
     /// Starts the servers and waits until the replicas follow.
     ///
     /// # Panics
@@ -94,7 +106,7 @@ impl ReplicatedBuilder {
     /// Starts the servers and waits until the replicas follow.
     pub fn try_start(self) -> Result<Replicated, StartError> {
         let master = self.server.clone().try_start()?;
-        let port = master.port().to_string();
+        let port = master.link_port().to_string();
         let replica = self.server.args(["--replicaof", "127.0.0.1", &port]);
         let mut servers = vec![master];
         servers.extend(start_all(vec![replica; self.replicas])?);

@@ -84,7 +84,11 @@ impl Sentinels {
 
     /// The address of every sentinel.
     pub fn urls(&self) -> Vec<String> {
-        self.sentinels.iter().map(Server::url).collect()
+        let url = |sentinel: &Server| match sentinel.certificates() {
+            Some(_) => sentinel.tls_url(),
+            None => sentinel.url(),
+        };
+        self.sentinels.iter().map(url).collect()
     }
 
     /// The name by which the sentinels know the master.
@@ -128,7 +132,7 @@ impl Sentinels {
     #[track_caller]
     pub fn master_after(&self, old: &Server) -> &Server {
         let found = settled("another master that takes writes", || {
-            self.named_after(old.port())
+            self.named_after(old.link_port())
         });
         &self.servers[done(found)]
     }
@@ -141,7 +145,7 @@ impl Sentinels {
     /// When no failover comes about.
     #[track_caller]
     pub fn failover(&self) -> &Server {
-        let old = self.master().port();
+        let old = self.master().link_port();
         let mut asked: Option<Instant> = None;
         let found = settled("the failover", || {
             let pending = asked.is_some_and(|asked| asked.elapsed() < FAILOVER_AGAIN);
@@ -209,7 +213,9 @@ impl Sentinels {
     }
 
     fn index_of(&self, port: u16) -> Option<usize> {
-        self.servers.iter().position(|server| server.port() == port)
+        self.servers
+            .iter()
+            .position(|server| server.link_port() == port)
     }
 
     /// The port of the master as each sentinel that is awake names it.
@@ -276,7 +282,7 @@ impl Sentinels {
             }
             let known = self.known(index, "REPLICAS", Some(MASTER_NAME))?;
             for &replica in &replicas {
-                let told = known.get(&self.servers[replica].port());
+                let told = known.get(&self.servers[replica].link_port());
                 let is = |name: &str, value: &str| {
                     told.and_then(|told| told.get(name))
                         .is_some_and(|found| found == value)
@@ -291,7 +297,7 @@ impl Sentinels {
             }
             let known = self.known(index, "SENTINELS", Some(MASTER_NAME))?;
             for other in self.awake(&self.sentinels).filter(|&other| other != index) {
-                let told = known.get(&self.sentinels[other].port());
+                let told = known.get(&self.sentinels[other].link_port());
                 let flags = told.and_then(|told| told.get("flags"));
                 // What it once said of the master stays in its flags and does not matter.
                 let known = flags.is_some_and(|flags| {

@@ -193,6 +193,11 @@ impl Server {
         socket.expect("the server has no Unix socket; start it with ServerBuilder::unix_socket")
     }
 
+    /// The port on which nodes, replicas and sentinels reach this one: the one for TLS where there is one.
+    pub(crate) fn link_port(&self) -> u16 {
+        self.ports.tls.unwrap_or(self.ports.plain)
+    }
+
     /// Whether a replica or a node tells others this port as its own.
     pub(crate) fn is_known_by(&self, port: u16) -> bool {
         self.ports.plain == port || self.ports.tls == Some(port)

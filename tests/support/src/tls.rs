@@ -13,6 +13,9 @@ pub const OTHER_HOST: &str = "elsewhere.example";
 /// How long certificates are good.
 const DAYS: &str = "30";
 
+/// Whom the certificate [`Certificates::server`] is for, unless said otherwise.
+const HERE: &str = "DNS:localhost,IP:127.0.0.1,IP:::1";
+
 const CONFIGURATION: &str = "\
 [req]
 distinguished_name = nothing
@@ -27,7 +30,7 @@ subjectKeyIdentifier = hash
 basicConstraints = critical,CA:FALSE
 keyUsage = critical,digitalSignature
 extendedKeyUsage = serverAuth,clientAuth
-subjectAltName = DNS:localhost,IP:127.0.0.1,IP:::1
+subjectAltName = NAMES
 [other_host]
 basicConstraints = critical,CA:FALSE
 keyUsage = critical,digitalSignature
@@ -55,7 +58,7 @@ pub struct Certificates {
     folder: Arc<Folder>,
     /// The certificate of the authority, as a PEM file.
     pub ca: PathBuf,
-    /// A server at `localhost`, 127.0.0.1 and ::1.
+    /// A server at `localhost`, 127.0.0.1 and ::1, or with the names that were asked for.
     pub server: Identity,
     /// A server at [`OTHER_HOST`], which a client that checks names must refuse here.
     pub other_host: Identity,
@@ -74,12 +77,28 @@ impl Certificates {
         Certificates::try_make().unwrap_or_else(|error| panic!("no certificates: {error}"))
     }
 
+    /// The same, with [`Certificates::server`] for these host names and no address.
+    ///
+    /// # Panics
+    ///
+    /// When that fails, saying why.
+    #[track_caller]
+    pub fn for_names(names: &[&str]) -> Certificates {
+        let names: Vec<_> = names.iter().map(|name| format!("DNS:{name}")).collect();
+        Certificates::try_make_for(&names.join(","))
+            .unwrap_or_else(|error| panic!("no certificates: {error}"))
+    }
+
     /// Makes an authority of its own with its certificates.
     pub fn try_make() -> Result<Certificates, StartError> {
+        Certificates::try_make_for(HERE)
+    }
+
+    fn try_make_for(names: &str) -> Result<Certificates, StartError> {
         let folder = Folder::new()?;
         let at = folder.path();
         let file = at.join("openssl.cnf");
-        fs::write(&file, CONFIGURATION).map_err(|error| {
+        fs::write(&file, CONFIGURATION.replace("NAMES", names)).map_err(|error| {
             StartError::new(format!(
                 "{}: {error}; make room on the disk",
                 file.display()

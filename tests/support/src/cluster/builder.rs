@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::Cluster;
 use super::slot::SLOTS;
-use super::{Cluster, link_port};
 use crate::finder::Flavor;
 use crate::replication;
 use crate::resp::Direct;
@@ -141,7 +141,7 @@ fn wire(nodes: Vec<Server>, masters: usize) -> Result<Cluster, String> {
     }
     for node in &nodes[1..] {
         let (port, bus) = (
-            link_port(node).to_string(),
+            node.link_port().to_string(),
             node.bus_port().unwrap_or_default(),
         );
         lookers[0].ask(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus.to_string()])?;

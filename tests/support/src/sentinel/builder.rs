@@ -7,6 +7,7 @@ use crate::finder::Flavor;
 use crate::replicated::{Replicated, ReplicatedBuilder};
 use crate::resp::Direct;
 use crate::server::{Server, StartError, start_all};
+use crate::tls::Certificates;
 use crate::wait::settled;
 
 /// How long a server may take to answer a question.
@@ -53,6 +54,7 @@ pub struct SentinelsBuilder {
     flavor: Option<Flavor>,
     password: Option<String>,
     sentinel_password: Option<String>,
+    certificates: Option<Certificates>,
 }
 
 impl Default for SentinelsBuilder {
@@ -67,6 +69,7 @@ impl Default for SentinelsBuilder {
             flavor: None,
             password: None,
             sentinel_password: None,
+            certificates: None,
         }
     }
 }
@@ -153,6 +156,15 @@ impl SentinelsBuilder {
         self
     }
 
+    /// Lets servers and sentinels speak TLS, with clients and with one another, on ports of its own.
+    ///
+    /// As by [`ServerBuilder::tls`](crate::server::ServerBuilder::tls), the plain ports stay open too.
+    pub fn tls(mut self, certificates: &Certificates) -> SentinelsBuilder {
+        self.servers = self.servers.tls(certificates);
+        self.certificates = Some(certificates.clone());
+        self
+    }
+
     /// Starts all and waits until all is well.
     ///
     /// # Panics
@@ -171,13 +183,18 @@ impl SentinelsBuilder {
         }
         let servers = self.servers.clone().try_start()?.into_servers();
         let quick = self.quick && has_periods(&servers[0]);
-        let configuration = self.configuration(servers[0].port(), quick);
+        let configuration = self.configuration(servers[0].link_port(), quick);
         let mut sentinel = Server::builder().sentinel(configuration);
         if let Some(flavor) = self.flavor {
             sentinel = sentinel.flavor(flavor);
         }
         if let Some(password) = &self.sentinel_password {
             sentinel = sentinel.password(password);
+        }
+        if let Some(certificates) = &self.certificates {
+            sentinel = sentinel
+                .tls(certificates)
+                .args(["--tls-replication", "yes"]);
         }
         let sentinels = start_all(vec![sentinel; self.sentinels.into()])?;
         let lookers = |servers: &[Server]| -> Vec<Direct> {

@@ -1,0 +1,99 @@
+//! How a client reaches its servers: the settings that are about connections.
+
+use std::{future::Future, io, net::SocketAddr, sync::Arc};
+
+use fred::types::{RespVersion, config::Config};
+
+#[cfg(feature = "tls-rustls")]
+use crate::tls::Tls;
+use crate::{
+    address::Parsed,
+    client::ClientBuilder,
+    config::Protocol,
+    engine::transport::dial::{Dial, Resolver},
+    error::Result,
+};
+
+/// What the addresses do not say.
+#[derive(Clone, Default)]
+pub(crate) struct How {
+    /// The addresses say that TLS is to be spoken.
+    speak_tls: bool,
+    #[cfg(feature = "tls-rustls")]
+    tls: Option<Tls>,
+    resolver: Option<Resolver>,
+    protocol: Option<Protocol>,
+}
+
+impl How {
+    /// All there is to know for opening connections.
+    pub(crate) fn dial(self, mut config: Config) -> Result<Dial> {
+        if let Some(protocol) = self.protocol {
+            config.version = match protocol {
+                Protocol::Resp2 => RespVersion::RESP2,
+                Protocol::Resp3 => RespVersion::RESP3,
+            };
+        }
+        #[cfg(feature = "tls-rustls")]
+        match self.tls {
+            Some(_) if !self.speak_tls => {
+                return Err(crate::error::Error::invalid(
+                    "tls",
+                    "nothing would be encrypted, since no address begins with rediss://",
+                ));
+            }
+            tls if self.speak_tls => tls.unwrap_or_default().apply(&mut config)?,
+            _ => {}
+        }
+        Ok(Dial::new(config, self.resolver))
+    }
+}
+
+impl ClientBuilder {
+    /// Takes over what an address says.
+    pub(crate) fn reach(mut self, address: Parsed) -> Self {
+        self.how.speak_tls = address.tls;
+        self.config = Some(address.config);
+        self
+    }
+
+    /// Whom to trust and who to be, for `rediss://` addresses.
+    ///
+    /// [`connect`](Self::connect) refuses it where the addresses begin with `redis://`.
+    ///
+    /// *Redisson*: `sslTruststore`, `sslKeystore` and `sslVerificationMode`.
+    #[cfg(feature = "tls-rustls")]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.how.tls = Some(tls);
+        self
+    }
+
+    /// Which version of the protocol is spoken. Default [`Protocol::Resp3`]; clients of both understand each other.
+    ///
+    /// *Redisson*: `protocol`.
+    pub fn protocol(mut self, protocol: Protocol) -> Self {
+        self.how.protocol = Some(protocol);
+        self
+    }
+
+    /// Turns hosts and ports into the addresses to connect to, which are tried in turn, instead of asking the system. It is
+    /// called for every new connection, with each host as it was named or announced, be it a name or an IP address; it has
+    /// to answer within the connect timeout, which counts for it and for connecting together. With TLS the certificate
+    /// must still be valid for the host, not for what comes out.
+    ///
+    /// For name services of one's own, and for clusters and sentinels that announce addresses which are of no use here.
+    ///
+    /// # Cancel safety
+    ///
+    /// Its future is dropped when connecting takes too long.
+    ///
+    /// *Redisson*: `addressResolverGroupFactory` and `natMapper`.
+    pub fn resolver<F, A>(mut self, resolve: F) -> Self
+    where
+        F: Fn(String, u16) -> A + Send + Sync + 'static,
+        A: Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static,
+    {
+        self.how.resolver = Some(Arc::new(move |host, port| Box::pin(resolve(host, port))));
+        self
+    }
+}

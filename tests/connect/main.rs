@@ -1,0 +1,8 @@
+//! The ways to a server: TLS, sockets, names, protocols and runtimes.
+
+mod addresses;
+mod kit;
+mod protocols;
+mod sharing;
+mod tls;
+mod topologies;
