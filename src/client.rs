@@ -5,12 +5,13 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 use fred::types::{
     RespVersion,
-    config::{ClusterDiscoveryPolicy, Config, ServerConfig},
+    config::{ClusterDiscoveryPolicy, Config, Server, ServerConfig},
 };
 use tokio::runtime::Handle;
 
 use crate::{
-    config::{NameMapper, Settings, ShardedPubSub},
+    access::{self, Opening},
+    config::{NameMapper, ReplicaPolicy, Replicas, Settings, ShardedPubSub},
     engine::{
         Engine,
         close::CloseReport,
@@ -179,6 +180,7 @@ pub struct ClientBuilder {
     settings: Settings,
     command_timeout: Option<Duration>,
     safety_poll: Option<Duration>,
+    pub(crate) opening: Opening,
 }
 
 impl ClientBuilder {
@@ -201,21 +203,60 @@ impl ClientBuilder {
     ///
     /// *Redisson*: `useClusterServers`.
     pub fn cluster(mut self, urls: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self> {
-        let nodes: Vec<_> = urls
-            .into_iter()
-            .map(|url| parse(url.as_ref()))
-            .collect::<Result<_>>()?;
-        let hosts = nodes.iter().flat_map(|node| node.server.hosts()).collect();
-        let mut config = nodes
-            .into_iter()
-            .next()
-            .ok_or_else(|| Error::invalid("url", "no node of the cluster was named"))?;
+        let (mut config, hosts) = together(urls)?;
         config.server = ServerConfig::Clustered {
             hosts,
             policy: ClusterDiscoveryPolicy::default(),
         };
         self.config = Some(config);
         Ok(self)
+    }
+
+    /// The master that sentinels watch under `master_name`, by the addresses of some sentinels. User, password, database
+    /// and TLS of the first address are those of the servers; sentinels that want a password have
+    /// [`sentinel_credentials`](Self::sentinel_credentials).
+    ///
+    /// The client listens to all sentinels it can find and goes over to another master as soon as one of them names it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] for an address that makes no sense, and for none.
+    ///
+    /// *Redisson*: `useSentinelServers`.
+    pub fn sentinel(
+        mut self,
+        master_name: impl Into<String>,
+        urls: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> Result<Self> {
+        let (mut config, hosts) = together(urls)?;
+        config.server = ServerConfig::Sentinel {
+            hosts,
+            service_name: master_name.into(),
+            username: None,
+            password: None,
+        };
+        self.config = Some(config);
+        Ok(self)
+    }
+
+    /// What the sentinels want to know, which may be something else than what the servers want. Call it after
+    /// [`sentinel`](Self::sentinel).
+    ///
+    /// *Redisson*: `sentinelUsername` and `sentinelPassword`.
+    pub fn sentinel_credentials(
+        mut self,
+        user: Option<impl Into<String>>,
+        secret: impl Into<String>,
+    ) -> Self {
+        if let Some(config) = &mut self.config
+            && let ServerConfig::Sentinel {
+                username, password, ..
+            } = &mut config.server
+        {
+            *username = user.map(Into::into);
+            *password = Some(secret.into());
+        }
+        self
     }
 
     /// How waiters are woken on a cluster. Default [`ShardedPubSub::Auto`]; all clients of a lock must agree.
@@ -295,6 +336,35 @@ impl ClientBuilder {
         self
     }
 
+    /// Has every grant wait until so many replicas have it, `within` at most: what a failover must not forget. A lock that
+    /// is not confirmed in time is given back, and its caller gets [`Error::NotReplicated`]. A release waits as well, and
+    /// says [`Error::ReleaseNotReplicated`] where it stands on the master alone. Renewals and dropped guards do not wait.
+    ///
+    /// Off by default. It takes a connection and a round trip more, which all who acquire at the same time share. Even all
+    /// replicas are no proof against everything: see the guarantees.
+    ///
+    /// *Redisson*: `checkLockSyncedSlaves` and `slavesSyncTimeout`, where any one replica is enough and a stopped one
+    /// holds everybody up.
+    pub fn replicas(mut self, replicas: Replicas, within: Duration) -> Self {
+        let on_disk = self.settings.replica_policy.is_some_and(|set| set.on_disk);
+        self.settings.replica_policy = Some(ReplicaPolicy {
+            replicas,
+            within,
+            on_disk,
+        });
+        self
+    }
+
+    /// Like [`replicas`](Self::replicas), where it must be on the disks of the server and of so many replicas. Servers that
+    /// can say so (from Redis 7.2 on) and keep an append-only file are needed.
+    pub fn replicas_on_disk(self, replicas: Replicas, within: Duration) -> Self {
+        let mut builder = self.replicas(replicas, within);
+        if let Some(policy) = &mut builder.settings.replica_policy {
+            policy.on_disk = true;
+        }
+        builder
+    }
+
     /// Puts `prefix` before every name, on the server only.
     pub fn key_prefix(self, prefix: impl Into<String>) -> Self {
         let prefix = prefix.into();
@@ -328,20 +398,15 @@ impl ClientBuilder {
             .safety_poll
             .unwrap_or(self.settings.safety_poll.min(watchdog / 3));
         self.settings.validate()?;
-        let config = self.config.ok_or_else(|| {
+        let mut config = self.config.ok_or_else(|| {
             Error::invalid("url", "no server was named: call url() or fred_config()")
         })?;
-        if matches!(config.server, ServerConfig::Sentinel { .. }) {
-            return Err(Error::invalid(
-                "fred_config",
-                "sentinels are not supported so far",
-            ));
-        }
         if matches!(config.server, ServerConfig::Clustered { .. })
             && config.database.unwrap_or_default() != 0
         {
             return Err(Error::invalid("database", "a cluster has only database 0"));
         }
+        self.opening.log_in(&mut config);
         let runtime = Handle::try_current().map_err(|_| {
             Error::invalid("runtime", "connect must be called inside a tokio runtime")
         })?;
@@ -354,8 +419,20 @@ impl ClientBuilder {
             config.database.unwrap_or_default()
         );
         let engine = Engine::start(self.settings, server, Arc::new(transport), &runtime);
-        Ok(Client { engine })
+        self.opening.check(Client { engine }).await
     }
+}
+
+/// Reads several addresses of one thing: what the first says of how to log in, and where they all are.
+fn together(urls: impl IntoIterator<Item = impl AsRef<str>>) -> Result<(Config, Vec<Server>)> {
+    let all: Vec<_> = urls
+        .into_iter()
+        .map(|url| parse(url.as_ref()))
+        .collect::<Result<_>>()?;
+    let hosts = all.iter().flat_map(|one| one.server.hosts()).collect();
+    let first = all.into_iter().next();
+    let config = first.ok_or_else(|| Error::invalid("url", "no address was named"))?;
+    Ok((config, hosts))
 }
 
 /// Reads `redis://` and `rediss://`.
@@ -372,6 +449,7 @@ fn parse(url: &str) -> Result<Config> {
             "rediss:// needs the feature tls-rustls",
         ));
     }
+    access::check_address(url)?;
     let mut config = Config::from_url_centralized(url)
         .map_err(|error| Error::invalid("url", error.details().to_owned()))?;
     config.version = RespVersion::RESP3;
@@ -393,11 +471,13 @@ fn address(config: &Config) -> String {
 fn connect_error(config: &Config, fault: Fault) -> Error {
     let name: Arc<str> = address(config).into();
     match fault {
-        Fault::Refused { refusal, text } => Error::Refused {
-            name,
-            refusal,
-            message: text,
-        },
+        Fault::Refused { refusal, text } => {
+            access::missing_at_login(&text).unwrap_or(Error::Refused {
+                name,
+                refusal,
+                message: text,
+            })
+        }
         other => Error::Unreachable {
             name,
             reason: other.to_string(),

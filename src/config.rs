@@ -34,6 +34,39 @@ pub enum ShardedPubSub {
     Both,
 }
 
+/// How many replicas must have a lock before its holder hears of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Replicas {
+    /// This many.
+    AtLeast(u32),
+    /// So many that most of the copies have it, the server's own included. A replica counts once it has been seen: one that
+    /// is gone is still waited for.
+    Majority,
+    /// All that have been seen.
+    All,
+}
+
+impl Replicas {
+    /// How many of `replicas` these are.
+    pub(crate) fn of(self, replicas: u32) -> u32 {
+        match self {
+            Self::AtLeast(wanted) => wanted,
+            // The server's own copy is one of the majority.
+            Self::Majority => replicas.div_ceil(2),
+            Self::All => replicas,
+        }
+    }
+}
+
+/// What must be said about replicas before a grant or a release counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ReplicaPolicy {
+    pub(crate) replicas: Replicas,
+    pub(crate) within: Duration,
+    pub(crate) on_disk: bool,
+}
+
 /// All settings of a client, valid by construction.
 #[derive(Clone)]
 pub(crate) struct Settings {
@@ -46,6 +79,7 @@ pub(crate) struct Settings {
     pub(crate) heartbeat: Duration,
     pub(crate) sharded_pubsub: ShardedPubSub,
     pub(crate) topology_refresh: Duration,
+    pub(crate) replica_policy: Option<ReplicaPolicy>,
     pub(crate) name_mapper: Option<NameMapper>,
 }
 
@@ -61,6 +95,7 @@ impl Default for Settings {
             heartbeat: Duration::from_secs(2),
             sharded_pubsub: ShardedPubSub::Auto,
             topology_refresh: Duration::from_secs(2),
+            replica_policy: None,
             name_mapper: None,
         }
     }
@@ -78,6 +113,7 @@ impl fmt::Debug for Settings {
             .field("heartbeat", &self.heartbeat)
             .field("sharded_pubsub", &self.sharded_pubsub)
             .field("topology_refresh", &self.topology_refresh)
+            .field("replica_policy", &self.replica_policy)
             .finish_non_exhaustive()
     }
 }
@@ -102,6 +138,15 @@ impl Settings {
         at_least("connect_timeout", self.connect_timeout, ms(10))?;
         at_least("heartbeat", self.heartbeat, ms(10))?;
         at_least("topology_refresh", self.topology_refresh, ms(50))?;
+        if let Some(policy) = self.replica_policy {
+            at_least("replicas", policy.within, ms(10))?;
+            if policy.within > LONGEST_PAUSE {
+                return Err(Error::invalid("replicas", "longer than an hour"));
+            }
+            if policy.replicas == Replicas::AtLeast(0) {
+                return Err(Error::invalid("replicas", "at least none is no policy"));
+            }
+        }
         at_least(
             "outage_patience",
             self.outage_patience,

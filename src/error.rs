@@ -85,6 +85,27 @@ pub enum Error {
         /// The lock.
         name: Arc<str>,
     },
+    /// The lock was granted, and fewer replicas than the client's policy wants had it in time. It is given back.
+    #[non_exhaustive]
+    NotReplicated {
+        /// The lock.
+        name: Arc<str>,
+        /// Replicas that had it.
+        acked: u32,
+        /// Replicas that should have it; 0 when not even the server could be asked.
+        wanted: u32,
+    },
+    /// The lock was released and is free; fewer replicas than the client's policy wants have heard of it. After a failover
+    /// it may be held until its time to live is over.
+    #[non_exhaustive]
+    ReleaseNotReplicated {
+        /// The lock.
+        name: Arc<str>,
+        /// Replicas that had it.
+        acked: u32,
+        /// Replicas that should have it; 0 when not even the server could be asked.
+        wanted: u32,
+    },
     /// On a cluster a name and all that is derived from it must have one slot, which braces in the name prevent here:
     /// Redisson could take such a lock and never release it. Nothing was sent.
     #[non_exhaustive]
@@ -120,6 +141,19 @@ pub enum Error {
         /// What kind of refusal it is.
         refusal: Refusal,
         /// The server's own words.
+        message: String,
+    },
+    /// The server's user lacks rights: see [`Client::self_test`](crate::Client::self_test). Nothing was changed.
+    ///
+    /// Where no [`self_test`](crate::ClientBuilder::self_test) was asked for, a missing right shows when it is needed, as
+    /// [`Refused`](Self::Refused). Two do not: without the right to publish a lock is given back and its waiters are not
+    /// woken ([`Event::WakeUpRefused`](crate::Event::WakeUpRefused)), and without that to subscribe they hear nothing
+    /// ([`Event::SubscriptionFailed`](crate::Event::SubscriptionFailed)). They look for themselves then, once a second.
+    #[non_exhaustive]
+    MissingRights {
+        /// What is to be granted, in the words of `ACL SETUSER`: `+publish`, `~app:*`, `&redisson_lock__channel:{app:*`.
+        rights: Vec<String>,
+        /// The server's own words about the first.
         message: String,
     },
     /// The server answered something this crate does not understand.
@@ -354,6 +388,24 @@ impl fmt::Display for Error {
             Self::Stale { name, stale } => write!(f, "write to {} refused: {stale}", Shown(name)),
             Self::Lost { name, cause } => write!(f, "lock {} was lost: {cause}", Shown(name)),
             Self::WrongType { name } => write!(f, "key {} holds something else", Shown(name)),
+            Self::NotReplicated {
+                name,
+                acked,
+                wanted,
+            } => write!(
+                f,
+                "lock {} was granted, but only {acked} of {wanted} replicas had it in time; it is given back",
+                Shown(name)
+            ),
+            Self::ReleaseNotReplicated {
+                name,
+                acked,
+                wanted,
+            } => write!(
+                f,
+                "lock {} is released, but only {acked} of {wanted} replicas have heard of it",
+                Shown(name)
+            ),
             Self::CrossSlot { name, key } => write!(
                 f,
                 "{} cannot be used on a cluster: {} is in another slot, because of the braces in the name",
@@ -374,6 +426,9 @@ impl fmt::Display for Error {
             }
             Self::Refused { name, message, .. } => {
                 write!(f, "the server refused {}: {message}", Shown(name))
+            }
+            Self::MissingRights { rights, message } => {
+                write!(f, "the server's user lacks {}: {message}", rights.join(" "))
             }
             Self::UnexpectedReply { name, reply } => {
                 write!(f, "unexpected reply for {}: {reply}", Shown(name))

@@ -52,6 +52,7 @@
 //!
 //! - `tls-rustls`: `rediss://` addresses.
 
+pub mod access;
 mod backoff;
 mod client;
 mod config;
@@ -69,9 +70,10 @@ mod stats;
 pub use fred;
 
 pub use crate::{
+    access::Secret,
     backoff::BackOff,
     client::{Client, ClientBuilder},
-    config::ShardedPubSub,
+    config::{Replicas, ShardedPubSub},
     coordination::{
         AcquireExpirable, AcquirePermits, CountDownLatch, ExpirablePermit, ExpirableSemaphore,
         PermitId, Semaphore, SemaphorePermit, WaitForLatch,
@@ -93,3 +95,8 @@ pub use crate::{
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The examples of the operations guide, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/operations.md")]
+struct Operations;

@@ -45,6 +45,11 @@ pub(crate) fn fencing_counter(name: &str) -> String {
     prefixed("redisson_lock_token", name)
 }
 
+/// A channel that nobody listens to: what is said on it has to be on the replicas behind everything before.
+pub(crate) fn replicas_channel(name: &str) -> String {
+    prefixed("redlatch_replicas", name)
+}
+
 /// What the names of the read markers of a lock begin with.
 pub(crate) fn marker_stem(name: &str) -> String {
     if name.contains('{') {
@@ -52,6 +57,11 @@ pub(crate) fn marker_stem(name: &str) -> String {
     } else {
         format!("{{{name}}}")
     }
+}
+
+/// What the names of the marks begin with that clients leave on a semaphore or latch.
+pub(crate) fn mark_stem(name: &str) -> String {
+    prefixed("redlatch_once", name)
 }
 
 #[cfg(test)]

@@ -56,9 +56,20 @@ pub(crate) struct Wish {
 impl Engine {
     /// Acquires, or answers `None` when the lock stayed busy for as long as the caller would wait.
     pub(crate) async fn acquire(self: &Arc<Self>, wish: Wish) -> Result<Option<Grip>> {
+        let grip = self.acquire_here(&wish).await?;
+        match grip {
+            Some(grip) if self.settings.replica_policy.is_some() => {
+                self.hold_replicated(grip, wish.patience).await.map(Some)
+            }
+            grip => Ok(grip),
+        }
+    }
+
+    /// As [`acquire`](Self::acquire), whatever the replicas say.
+    async fn acquire_here(self: &Arc<Self>, wish: &Wish) -> Result<Option<Grip>> {
         self.check_open()?;
         let progress = Progress::new();
-        let contending = self.contend(&wish, &progress);
+        let contending = self.contend(wish, &progress);
         let Patience::Until(deadline) = wish.patience else {
             return contending.await;
         };

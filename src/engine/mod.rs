@@ -26,6 +26,7 @@ use self::{
     once::Marks,
     poll::Poll,
     protocol::{Ask, Call, Rest, Wake},
+    recent::Recent,
     registry::{NameRef, Registry, SlotRef},
     renewal::Renewal,
     script::Command,
@@ -52,9 +53,12 @@ pub(crate) mod once;
 pub(crate) mod poll;
 pub(crate) mod protocol;
 pub(crate) mod queue;
+mod recent;
 pub(crate) mod registry;
 pub(crate) mod release;
 pub(crate) mod renewal;
+mod replicated;
+mod rights;
 pub(crate) mod script;
 pub(crate) mod slot;
 pub(crate) mod tokens;
@@ -83,6 +87,8 @@ pub(crate) struct Engine {
     poll: Arc<Poll>,
     renewal: Arc<Renewal>,
     tokens: Tokens,
+    recent: Recent,
+    era: AtomicU64,
     numbers: AtomicU64,
     closed: AtomicBool,
     connects: AtomicU64,
@@ -115,6 +121,8 @@ impl Engine {
             poll: Arc::default(),
             renewal: Arc::default(),
             tokens: Tokens::default(),
+            recent: Recent::default(),
+            era: AtomicU64::new(0),
             numbers: AtomicU64::new(1),
             closed: AtomicBool::new(false),
             connects: AtomicU64::new(0),
@@ -139,7 +147,7 @@ impl Engine {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn on_signal(&self, signal: Signal) {
+    fn on_signal(self: &Arc<Self>, signal: Signal) {
         match signal {
             Signal::Message { channel, payload } => {
                 // Locks say 0 or 1, semaphores how many permits there are.
@@ -164,7 +172,11 @@ impl Engine {
                 self.events.tell(|| Event::Disconnected { reason });
             }
             Signal::Moved => self.wakeups.rehome(),
-            Signal::Gone { node } => self.wakeups.forget(node),
+            Signal::Gone { node } => {
+                self.wakeups.forget(node);
+                self.era.fetch_add(1, Ordering::AcqRel);
+                self.release_again();
+            }
             Signal::CommandsDown { reason } => self.events.tell(|| Event::Disconnected { reason }),
             Signal::NotFenced { reason } => self.events.tell(|| Event::NotFenced { reason }),
         }
@@ -189,17 +201,31 @@ impl Engine {
 
     /// Runs a script. One that the server does not know is loaded first.
     async fn run(&self, command: Command, deadline: Instant) -> Result<Reply, Fault> {
-        let reply = self.transport.send(command.request(true), deadline).await;
+        self.send(command.request(true), deadline).await
+    }
+
+    /// Sends a request. What a server says that has been replaced meanwhile does not count.
+    async fn send(&self, request: Request, deadline: Instant) -> Result<Reply, Fault> {
+        let era = self.era();
+        let reply = self.transport.send(request, deadline).await;
+        if reply.is_ok() && self.era() != era {
+            return Err(Fault::Unknown {
+                reason: "another server became the master meanwhile".to_owned(),
+            });
+        }
         self.note_answer(&reply);
         reply
+    }
+
+    /// A number that changes when servers are given up for others.
+    fn era(&self) -> u64 {
+        self.era.load(Ordering::Acquire)
     }
 
     /// Runs a script as it is, now or not at all: where it is unknown, it is loaded and `None` is the answer, so that the
     /// caller can make up its mind anew. For commands that must not arrive later than they were made.
     async fn run_now(&self, command: Command, deadline: Instant) -> Result<Option<Reply>, Fault> {
-        let reply = self.transport.send(command.request(false), deadline).await;
-        self.note_answer(&reply);
-        match reply {
+        match self.send(command.request(false), deadline).await {
             Err(Fault::Refused {
                 refusal: Refusal::NoScript,
                 ..
@@ -240,9 +266,7 @@ impl Engine {
         self.check_open()?;
         let deadline = Instant::now() + self.settings.command_timeout;
         loop {
-            let reply = self.transport.send(request.clone(), deadline).await;
-            self.note_answer(&reply);
-            match reply {
+            match self.send(request.clone(), deadline).await {
                 Err(Fault::Unknown { .. }) if Instant::now() < deadline => {
                     tokio::time::sleep(jitter(RETRY_PAUSE)).await;
                 }

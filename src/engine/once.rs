@@ -175,8 +175,7 @@ impl Engine {
                 about: desk.names.mark.clone(),
             };
             let deadline = Instant::now() + self.settings.command_timeout;
-            let reply = self.transport.send(request, deadline).await;
-            self.note_answer(&reply);
+            let reply = self.send(request, deadline).await;
             let fault = match reply {
                 Ok(Reply::Text(mark)) => match read_mark(&mark, number) {
                     Some(answer) => return Ok(Some(Reply::Text(answer))),

@@ -15,7 +15,7 @@ use super::{
     detach::Detached,
     hold::Hold,
     jitter,
-    protocol::{Call, Released},
+    protocol::{Call, Released, Rest},
     registry::{NameRef, SlotRef},
     slot::Taken,
     transport::Fault,
@@ -49,6 +49,13 @@ impl Grip {
 
     pub(crate) fn hold(&self) -> &Arc<Hold> {
         &self.hold
+    }
+
+    /// What the server should have for the owner.
+    pub(super) fn rest(&self) -> Rest {
+        let watchdog = self.engine().settings.watchdog_timeout;
+        let rest = self.slot.to_renew(Instant::now(), watchdog);
+        rest.map_or(Rest::NONE, |(_, rest)| rest)
     }
 
     pub(crate) fn call(&self) -> &Call {
@@ -173,8 +180,9 @@ impl Engine {
         slot: SlotRef,
         taken: Taken,
     ) -> impl Future<Output = Result<()>> + use<> {
-        let shown = slot.call.shown.clone();
+        let (name, shown) = (slot.call.name.clone(), slot.call.shown.clone());
         let patience = self.settings.outage_patience;
+        let engine = self.clone();
         let settling = Detached::committed(
             &self.background,
             {
@@ -194,7 +202,8 @@ impl Engine {
         );
         async move {
             match timeout(patience, settling).await {
-                Ok(settled) => settled,
+                Ok(Ok(())) => engine.release_replicated(&name, &shown).await,
+                Ok(failed) => failed,
                 Err(_) => Err(Error::Unreachable {
                     name: shown,
                     reason: "no answer to the release; it goes on in the background".to_owned(),
@@ -231,6 +240,7 @@ impl Engine {
             let generation = slot.generation();
             let counted = slot.counted();
             let call = counted.as_ref().unwrap_or(&slot.call);
+            let era = self.era();
             let command = call.protocol.release(call, &rest);
             let fault = match self.run(command, now + self.settings.command_timeout).await {
                 Ok(reply) => {
@@ -238,7 +248,15 @@ impl Engine {
                         slot.settled(rest.holds);
                         return Err(unexpected(shown, &reply));
                     };
+                    if matches!(released, Released::Freed { .. }) && self.transport.fails_over() {
+                        self.recent.note(&slot.call, rest.most);
+                    }
                     self.released(slot, released, rest.holds, generation, doubtful);
+                    if self.era() != era {
+                        // Too late to be among those that are said again.
+                        slot.may_be_left(rest.most, watchdog);
+                        self.settle_in_background(slot.clone());
+                    }
                     return Ok(());
                 }
                 Err(fault) => fault,

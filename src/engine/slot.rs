@@ -183,6 +183,14 @@ impl Slot {
         tenure.gone_by = tenure.gone_by.max(later(Instant::now(), ttl));
     }
 
+    /// Notes that the server may have up to `most` holds that were released, for as long as that.
+    pub(crate) fn may_be_left(&self, most: u32, ttl: Duration) {
+        let mut tenure = self.tenure();
+        tenure.most = tenure.most.max(most);
+        tenure.uncertain = true;
+        tenure.gone_by = tenure.gone_by.max(later(Instant::now(), ttl));
+    }
+
     /// Takes a hold out, so that renewal passes it by from now on; `Err` when it was lost before.
     pub(crate) fn take(&self, hold: &Hold, now: Instant) -> Result<Taken, LossCause> {
         let mut tenure = self.tenure();

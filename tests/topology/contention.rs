@@ -94,6 +94,21 @@ impl Seen {
             .collect()
     }
 
+    /// As [`assert_exclusive`](Self::assert_exclusive), but for what asynchronous replication explains: where two met since
+    /// a failover forgot the first, the second has the higher token.
+    #[track_caller]
+    pub(crate) fn assert_fenced(&self) {
+        if let Err(met) = history::check(&self.intervals) {
+            let token = |granted: u64| {
+                let found = self.grants.iter().find(|grant| grant.at == granted);
+                found.expect("noted").token
+            };
+            let [first, second] = [&met.first, &met.second].map(|one| token(one.granted_micros));
+            println!("{met}; tokens {first} and {second}");
+            assert!(first < second, "{met}; tokens {first} and {second}");
+        }
+    }
+
     /// The longest time without a grant between two moments.
     pub(crate) fn longest_gap(&self, from: u64, to: u64) -> Duration {
         let grants = self.sorted();

@@ -4,3 +4,5 @@ mod cluster;
 mod common;
 mod contention;
 mod interop;
+mod replication;
+mod sentinel;

@@ -141,6 +141,9 @@ async fn view(
 /// The task that keeps the chart up to date.
 pub(super) async fn keep(fleet: Weak<Fleet>) {
     let mut troubled = false;
+    let Some(mut doubts) = fleet.upgrade().map(|fleet| fleet.doubts()) else {
+        return;
+    };
     let mut rest = SHORTEST_PAUSE;
     loop {
         let Some(strong) = fleet.upgrade() else {
@@ -151,13 +154,18 @@ pub(super) async fn keep(fleet: Weak<Fleet>) {
         } else {
             strong.settings.topology_refresh
         };
-        let doubted = async {
-            strong.doubt.notified().await;
-        };
+        drop(strong);
         let doubted = tokio::select! {
-            () = doubted => true,
+            doubted = doubts.changed() => match doubted {
+                Ok(()) => true,
+                Err(_) => return,
+            },
             () = sleep(jitter(pause)) => false,
         };
+        let Some(strong) = fleet.upgrade() else {
+            return;
+        };
+        doubts.mark_unchanged();
         let seen = look(&strong).await;
         drop(strong);
         troubled = seen.troubled;
@@ -204,9 +212,7 @@ async fn look(fleet: &Arc<Fleet>) -> Look {
     let layout = Layout::merge(&views);
     let news = fleet.adopt(&layout);
     let nobodys = layout.owners.iter().filter(|owner| owner.is_none()).count();
-    let troubled = !all_answered
-        || (nobodys > 0 && nobodys < SLOTS)
-        || fleet.nodes().iter().any(|node| !node.is_open());
+    let troubled = !all_answered || (nobodys > 0 && nobodys < SLOTS) || !fleet.is_open();
     Look { troubled, news }
 }
 

@@ -2,6 +2,7 @@
 //! and gives up never, so that no caller ever depends on a task that may have died.
 
 use std::{
+    fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -27,6 +28,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 pub(super) enum Purpose {
     Commands,
     Subscriber,
+    /// Asking about replicas; nothing depends on its order.
+    Acks,
 }
 
 /// Times that govern a lane.
@@ -41,7 +44,6 @@ pub(super) struct Pace {
 }
 
 /// One supervised connection.
-#[derive(Debug)]
 pub(super) struct Lane {
     purpose: Purpose,
     config: Config,
@@ -58,6 +60,16 @@ enum Stage {
     Connecting { reason: String },
     Open(Arc<Link>),
     Closed,
+}
+
+impl fmt::Debug for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The configuration has the password in it.
+        f.debug_struct("Lane")
+            .field("purpose", &self.purpose)
+            .field("current", &self.current)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Lane {
@@ -119,6 +131,11 @@ impl Lane {
         self.current.send_replace(Stage::Closed);
     }
 
+    /// Limit for the answer to a health check.
+    pub(super) fn pong(&self) -> Duration {
+        self.pace.pong
+    }
+
     /// Whether there is a link right now.
     pub(super) fn is_open(&self) -> bool {
         matches!(&*self.current.borrow(), Stage::Open(_))
@@ -162,10 +179,11 @@ impl Lane {
                     self.enter(Stage::Connecting {
                         reason: reason.clone(),
                     });
-                    sink(match self.purpose {
-                        Purpose::Commands => Signal::CommandsDown { reason },
-                        Purpose::Subscriber => Signal::SubscriberDown { node, reason },
-                    });
+                    match self.purpose {
+                        Purpose::Commands => sink(Signal::CommandsDown { reason }),
+                        Purpose::Subscriber => sink(Signal::SubscriberDown { node, reason }),
+                        Purpose::Acks => {}
+                    }
                 }
                 Err(fault) => {
                     self.enter(Stage::Connecting {
@@ -225,10 +243,11 @@ impl Lane {
             return "closed".to_owned();
         }
         let hears = (self.purpose == Purpose::Subscriber).then(|| link.messages());
-        sink(match self.purpose {
-            Purpose::Commands => Signal::CommandsUp,
-            Purpose::Subscriber => Signal::SubscriberUp { node },
-        });
+        match self.purpose {
+            Purpose::Commands => sink(Signal::CommandsUp),
+            Purpose::Subscriber => sink(Signal::SubscriberUp { node }),
+            Purpose::Acks => {}
+        }
         tokio::select! {
             reason = self.watch_health(link) => reason,
             () = forward(hears, sink) => "the message stream ended".to_owned(),

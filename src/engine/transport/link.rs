@@ -211,6 +211,25 @@ impl Link {
         }
     }
 
+    /// As [`answered`](Self::answered) for many requests, each with an answer of its own; `None` where any is missing.
+    pub(super) async fn answered_all(
+        &self,
+        replies: Pin<&mut impl Future<Output = Vec<Result<Value, FredError>>>>,
+        deadline: Instant,
+    ) -> Option<Vec<Result<Reply, Fault>>> {
+        let answer = |reply: Result<Value, FredError>| match reply {
+            Ok(value) => Ok(convert(value)),
+            Err(error) => Err(fault(&error)),
+        };
+        tokio::select! {
+            biased;
+            outcome = timeout_at(deadline, replies) => {
+                outcome.ok().map(|replies| replies.into_iter().map(answer).collect())
+            }
+            () = self.until_over() => None,
+        }
+    }
+
     /// What arrives on the channels this link subscribed to.
     pub(super) fn messages(&self) -> broadcast::Receiver<fred::types::Message> {
         self.client.message_rx()
@@ -268,7 +287,13 @@ fn convert(value: Value) -> Reply {
         Value::Array(items) => Reply::Array(items.into_iter().map(convert).collect()),
         Value::Boolean(flag) => Reply::Int(i64::from(flag)),
         Value::Double(_) => Reply::Odd("double"),
-        Value::Map(_) => Reply::Odd("map"),
+        // As the older protocol has it: names and values in turn.
+        Value::Map(map) => {
+            let pairs = map.inner().into_iter();
+            let flat =
+                pairs.flat_map(|(name, value)| [Reply::Text(name.into_bytes()), convert(value)]);
+            Reply::Array(flat.collect())
+        }
         Value::Queued => Reply::Odd("queued"),
         #[allow(unreachable_patterns)]
         _ => Reply::Odd("unknown"),

@@ -7,7 +7,7 @@
 //! ```text
 //! router ──► node (a server) ──► lane (kept open) ──► link (one connection, one life) ──► fred
 //!   │ chart: which server has which slot
-//!   └◄── cluster (CLUSTER NODES, MOVED, ASK)
+//!   └◄── cluster (CLUSTER NODES, MOVED, ASK), sentinel (+switch-master)
 //! ```
 //!
 //! # The order contract
@@ -25,9 +25,11 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc};
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use self::acks::Proof;
 use super::script::Script;
 use crate::error::Refusal;
 
+pub(crate) mod acks;
 mod chart;
 mod cluster;
 mod lane;
@@ -35,6 +37,7 @@ mod link;
 mod loads;
 mod node;
 pub(crate) mod router;
+mod sentinel;
 
 pub(crate) use link::sha1;
 
@@ -48,6 +51,9 @@ pub(crate) trait Transport: fmt::Debug + Send + Sync + 'static {
 
     /// Keys with the same figure may be named in one request, others may not.
     fn slot(&self, key: &[u8]) -> u16;
+
+    /// Whether another server may come to be responsible for a name, and not know all that was said to the one before.
+    fn fails_over(&self) -> bool;
 
     /// Which requests announce something, and how it is heard.
     fn pubsub(&self) -> PubSub;
@@ -81,11 +87,29 @@ pub(crate) trait Transport: fmt::Debug + Send + Sync + 'static {
         deadline: Instant,
     ) -> BoxFuture<Result<Vec<Bytes>, Fault>>;
 
+    /// How many replicas of the server that has `about` have all that it had done by now, once they are as many as the
+    /// client's policy wants or the deadline is there.
+    fn replicated(
+        &self,
+        about: Bytes,
+        proof: Proof,
+        deadline: Instant,
+    ) -> BoxFuture<Result<Evidence, Fault>>;
+
     /// Starts the connections. What happens to them, and every message, is told to `sink`, which must not block.
     fn start(&self, sink: SignalSink);
 
     /// Ends all connections and tasks. Requests still waiting end as [`Fault::Unknown`] or [`Fault::NotSent`].
     fn close(&self) -> BoxFuture<()>;
+}
+
+/// What replicas have.
+#[derive(Debug, Clone)]
+pub(crate) struct Evidence {
+    pub(crate) acked: u32,
+    pub(crate) wanted: u32,
+    /// What the look found.
+    pub(crate) looked: Option<Reply>,
 }
 
 /// Where a transport reports to.

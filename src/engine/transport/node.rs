@@ -11,13 +11,15 @@ use std::{
 
 use bytes::Bytes;
 use fred::{
+    clients::Pipeline,
     prelude::{Client, ClientLike, Config, Error as FredError, LuaInterface, PubsubInterface},
     types::{Key, MultipleKeys, Value},
 };
 use tokio::{runtime::Handle, task::JoinHandle, time::Instant};
 
 use super::{
-    Fault, NodeId, PubSub, Reply, Request, SignalSink,
+    Evidence, Fault, NodeId, PubSub, Reply, Request, SignalSink,
+    acks::{Acks, Proof},
     lane::{Lane, Pace, Purpose},
     link::{Link, LinkOwner, custom, custom_command},
     loads::{Loads, is_unknown_script},
@@ -35,6 +37,8 @@ pub(super) struct Node {
     pub(super) address: String,
     commands: Arc<Lane>,
     subscriber: Arc<Lane>,
+    /// Where the client has a policy about replicas.
+    acks: Option<Arc<Acks>>,
     loads: Loads,
     /// How long a link may owe a reply before it is given up.
     stuck_after: Duration,
@@ -52,7 +56,12 @@ pub(super) fn pace(settings: &Settings) -> Pace {
 
 impl Node {
     /// A server that `config` leads to, with the link for requests that is there already, if one is.
-    pub(super) fn new(config: &Config, settings: &Settings, first: Option<LinkOwner>) -> Arc<Self> {
+    pub(super) fn new(
+        config: &Config,
+        settings: &Settings,
+        pubsub: PubSub,
+        first: Option<LinkOwner>,
+    ) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let pace = pace(settings);
         let hosts = config.server.hosts();
@@ -63,6 +72,7 @@ impl Node {
                 .map_or_else(|| "server".to_owned(), ToString::to_string),
             commands: Lane::new(Purpose::Commands, config.clone(), pace, first),
             subscriber: Lane::new(Purpose::Subscriber, config.clone(), pace, None),
+            acks: Acks::new(config, settings, pubsub),
             loads: Loads::default(),
             stuck_after: settings.command_timeout.mul_f64(0.9),
             tasks: Mutex::default(),
@@ -74,6 +84,10 @@ impl Node {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         for lane in [&self.commands, &self.subscriber] {
             tasks.push(runtime.spawn(lane.clone().supervise(self.id, sink.clone())));
+        }
+        if let Some(acks) = &self.acks {
+            tasks.push(runtime.spawn(acks.lane.clone().supervise(self.id, sink.clone())));
+            tasks.push(runtime.spawn(acks.clone().run()));
         }
     }
 
@@ -181,8 +195,9 @@ impl Node {
         }
         if mode.plain() {
             let channels = texts(channels)?;
-            let request = async { link.client.subscribe(channels).await };
-            confirmed(&self.subscriber, &link, deadline, request).await?;
+            let batch = link.client.pipeline();
+            let queued = async { batch.subscribe(channels).await };
+            confirmed(&self.subscriber, &link, deadline, &batch, queued).await?;
         }
         Ok(())
     }
@@ -201,16 +216,32 @@ impl Node {
         let link = self.subscriber.link(deadline).await?;
         if mode.sharded() {
             for channel in texts(channels)? {
-                let request = async { link.client.sunsubscribe(channel).await };
-                confirmed(&self.subscriber, &link, deadline, request).await?;
+                let batch = link.client.pipeline();
+                let queued = async { batch.sunsubscribe(channel).await };
+                confirmed(&self.subscriber, &link, deadline, &batch, queued).await?;
             }
         }
         if mode.plain() {
             let channels = texts(channels)?;
-            let request = async { link.client.unsubscribe(channels).await };
-            confirmed(&self.subscriber, &link, deadline, request).await?;
+            let batch = link.client.pipeline();
+            let queued = async { batch.unsubscribe(channels).await };
+            confirmed(&self.subscriber, &link, deadline, &batch, queued).await?;
         }
         Ok(())
+    }
+
+    /// How many replicas have all that was done here by now.
+    pub(super) async fn replicated(
+        &self,
+        proof: Proof,
+        deadline: Instant,
+    ) -> Result<Evidence, Fault> {
+        match &self.acks {
+            Some(acks) => acks.confirm(proof, deadline).await,
+            None => Err(Fault::NotSent {
+                reason: "this client does not ask about replicas".to_owned(),
+            }),
+        }
     }
 
     /// Which of these sharded channels nobody hears here.
@@ -246,6 +277,9 @@ impl Node {
     pub(super) fn shut(&self) {
         self.commands.close();
         self.subscriber.close();
+        if let Some(acks) = &self.acks {
+            acks.end();
+        }
     }
 
     /// As [`shut`](Self::shut), and waits for the end.
@@ -264,22 +298,25 @@ impl Drop for Node {
     }
 }
 
-/// Runs a (un)subscription and then a `PING` on the same socket, since the client answers a subscription before the
-/// server has seen it, and an error of the subscription arrives as the answer to whatever comes next.
+/// Sends what `queued` puts into `batch`, a (un)subscription, and a `PING` behind it on the same socket, since the client
+/// answers a subscription before the server has seen it, and an error of the subscription arrives as the answer to whatever
+/// comes next. Both go in one batch: the client drops an error for which nothing is waiting yet.
 ///
 /// After a refusal the link is given up: its replies can no longer be told apart.
 async fn confirmed(
     lane: &Lane,
     link: &Link,
     deadline: Instant,
-    request: impl Future<Output = Result<(), FredError>>,
+    batch: &Pipeline<Client>,
+    queued: impl Future<Output = Result<(), FredError>>,
 ) -> Result<(), Fault> {
-    let sent = pin!(async { request.await.map(|()| Value::Null) });
-    let barrier = match link.answered(sent, deadline).await {
-        Ok(_) => link.query("PING", &[], deadline).await,
-        Err(fault) => Err(fault),
-    };
-    match barrier {
+    let sent = pin!(async {
+        queued.await?;
+        let none: Vec<Value> = Vec::new();
+        let () = batch.custom(custom_command("PING"), none).await?;
+        batch.last().await
+    });
+    match link.answered(sent, deadline).await {
         Ok(_) => Ok(()),
         Err(fault) => {
             if matches!(fault, Fault::Refused { .. }) {
@@ -306,20 +343,7 @@ async fn send(client: &Client, request: Request) -> Result<Value, FredError> {
 
 /// Sends a request right behind `ASKING`, with nothing in between.
 async fn ask(client: &Client, request: Request) -> Result<Value, FredError> {
-    let (verb, args) = match request {
-        Request::Script {
-            script, keys, args, ..
-        } => {
-            let mut words = vec![
-                Bytes::from_static(script.sha().as_bytes()),
-                keys.len().to_string().into(),
-            ];
-            words.extend(keys);
-            words.extend(args);
-            ("EVALSHA", words)
-        }
-        Request::Query { verb, args, .. } => (verb, args),
-    };
+    let (verb, args) = eval_words(request);
     let pipeline = client.pipeline();
     let none: Vec<Value> = Vec::new();
     let () = pipeline.custom(custom_command("ASKING"), none).await?;
@@ -333,6 +357,24 @@ async fn ask(client: &Client, request: Request) -> Result<Value, FredError> {
             fred::error::ErrorKind::Protocol,
             "a reply is missing",
         )),
+    }
+}
+
+/// A request as a command and its words.
+pub(super) fn eval_words(request: Request) -> (&'static str, Vec<Bytes>) {
+    match request {
+        Request::Script {
+            script, keys, args, ..
+        } => {
+            let mut words = vec![
+                Bytes::from_static(script.sha().as_bytes()),
+                keys.len().to_string().into(),
+            ];
+            words.extend(keys);
+            words.extend(args);
+            ("EVALSHA", words)
+        }
+        Request::Query { verb, args, .. } => (verb, args),
     }
 }
 

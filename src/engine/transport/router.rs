@@ -5,7 +5,10 @@ use std::{
     collections::HashMap,
     fmt,
     pin::{Pin, pin},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,17 +19,19 @@ use fred::{
 };
 use tokio::{
     runtime::Handle,
-    sync::{Notify, watch},
+    sync::watch,
     task::JoinHandle,
     time::{Instant, sleep, timeout, timeout_at},
 };
 
 use super::{
-    BoxFuture, Fault, NodeId, PubSub, Reply, Request, Signal, SignalSink, Transport,
+    BoxFuture, Evidence, Fault, NodeId, PubSub, Reply, Request, Signal, SignalSink, Transport,
+    acks::Proof,
     chart::{Address, Layout, Redirect, slot_of},
     cluster,
     link::LinkOwner,
     node::Node,
+    sentinel,
 };
 use crate::{config::Settings, engine::jitter, error::Refusal};
 
@@ -62,6 +67,17 @@ impl Chart {
     }
 }
 
+/// What the servers are to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Topology {
+    /// There is one.
+    Single,
+    /// One of them counts, and sentinels say which.
+    Sentinel,
+    /// Each has some slots.
+    Cluster,
+}
+
 /// What the router shares with the task that keeps its chart.
 pub(super) struct Fleet {
     /// What all connections have in common; the address is replaced.
@@ -69,13 +85,14 @@ pub(super) struct Fleet {
     pub(super) settings: Settings,
     runtime: Handle,
     pubsub: PubSub,
-    /// Whether names have slots.
-    clustered: bool,
+    topology: Topology,
     chart: watch::Sender<Chart>,
+    /// From which election of the sentinels the master is.
+    election: AtomicU64,
     nodes: Mutex<Nodes>,
     sink: OnceLock<SignalSink>,
     /// The chart may be out of date.
-    pub(super) doubt: Arc<Notify>,
+    doubt: watch::Sender<u64>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -83,7 +100,7 @@ impl fmt::Debug for Fleet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fleet")
             .field("pubsub", &self.pubsub)
-            .field("clustered", &self.clustered)
+            .field("topology", &self.topology)
             .finish_non_exhaustive()
     }
 }
@@ -102,15 +119,37 @@ impl Router {
         settings: &Settings,
         runtime: Handle,
     ) -> Result<Self, Fault> {
-        if matches!(config.server, ServerConfig::Clustered { .. }) {
-            return cluster::connect(config, settings, runtime).await;
+        match config.server {
+            ServerConfig::Clustered { .. } => {
+                return cluster::connect(config, settings, runtime).await;
+            }
+            ServerConfig::Sentinel { .. } => {
+                return sentinel::connect(config, settings, runtime).await;
+            }
+            _ => {}
         }
         let first = LinkOwner::open(config, settings.connect_timeout).await?;
-        let node = Node::new(config, settings, Some(first));
+        let node = Node::new(config, settings, PubSub::Plain, Some(first));
         let fleet = Fleet::new(config, settings, runtime, PubSub::Plain, Chart::One(node));
         Ok(Self {
             fleet: Arc::new(fleet),
         })
+    }
+
+    /// A router over whichever server sentinels name.
+    pub(super) fn over_master(
+        config: &Config,
+        settings: &Settings,
+        runtime: Handle,
+        node: Arc<Node>,
+        election: u64,
+    ) -> Self {
+        let mut fleet = Fleet::new(config, settings, runtime, PubSub::Plain, Chart::One(node));
+        fleet.topology = Topology::Sentinel;
+        *fleet.election.get_mut() = election;
+        Self {
+            fleet: Arc::new(fleet),
+        }
     }
 
     /// A router over a cluster that has been looked at.
@@ -123,7 +162,7 @@ impl Router {
     ) -> Self {
         let chart = Chart::Slots(Arc::default());
         let mut fleet = Fleet::new(config, settings, runtime, pubsub, chart);
-        fleet.clustered = true;
+        fleet.topology = Topology::Cluster;
         fleet.adopt(layout);
         Self {
             fleet: Arc::new(fleet),
@@ -134,22 +173,23 @@ impl Router {
 impl Transport for Router {
     fn send(&self, request: Request, deadline: Instant) -> BoxFuture<Result<Reply, Fault>> {
         let fleet = self.fleet.clone();
-        if fleet.clustered {
+        if fleet.topology != Topology::Single {
             return Box::pin(async move { fleet.route(request, deadline).await });
         }
         Box::pin(async move {
             let node = fleet.home(0, deadline).await?;
             let link = node.link(deadline).await?;
-            node.execute(&link, request, false, deadline).await
+            let reply = node.execute(&link, request, false, deadline).await;
+            reply.map_err(not_a_cluster)
         })
     }
 
     fn slot(&self, key: &[u8]) -> u16 {
-        if self.fleet.clustered {
-            slot_of(key)
-        } else {
-            0
-        }
+        self.fleet.slot(key)
+    }
+
+    fn fails_over(&self) -> bool {
+        self.fleet.topology != Topology::Single
     }
 
     fn pubsub(&self) -> PubSub {
@@ -218,19 +258,46 @@ impl Transport for Router {
             let asking = pin!(node.unheard(channels, deadline));
             let unheard = fleet.doubting(asking).await?;
             if !unheard.is_empty() {
-                fleet.doubt.notify_one();
+                fleet.cast_doubt();
             }
             Ok(unheard)
         })
     }
 
+    fn replicated(
+        &self,
+        about: Bytes,
+        proof: Proof,
+        deadline: Instant,
+    ) -> BoxFuture<Result<Evidence, Fault>> {
+        let fleet = self.fleet.clone();
+        Box::pin(async move {
+            let slot = fleet.slot(&about);
+            let node = fleet.home(slot, deadline).await?;
+            let mut left = pin!(fleet.left(slot, node.id));
+            tokio::select! {
+                evidence = node.replicated(proof, deadline) => {
+                    if let Err(Fault::Refused { text, .. }) = &evidence {
+                        fleet.follow(text, &node);
+                    }
+                    evidence
+                }
+                () = &mut left => Err(Fault::Unknown {
+                    reason: "another server is responsible".to_owned(),
+                }),
+            }
+        })
+    }
+
     fn start(&self, sink: SignalSink) {
         self.fleet.start(sink);
-        if self.fleet.clustered {
-            let keeper = cluster::keep(Arc::downgrade(&self.fleet));
-            let mut tasks = lock(&self.fleet.tasks);
-            tasks.push(self.fleet.runtime.spawn(keeper));
-        }
+        let (fleet, runtime) = (Arc::downgrade(&self.fleet), &self.fleet.runtime);
+        let keeper = match self.fleet.topology {
+            Topology::Single => return,
+            Topology::Cluster => runtime.spawn(cluster::keep(fleet)),
+            Topology::Sentinel => runtime.spawn(sentinel::keep(fleet)),
+        };
+        lock(&self.fleet.tasks).push(keeper);
     }
 
     fn close(&self) -> BoxFuture<()> {
@@ -263,12 +330,21 @@ impl Fleet {
             settings: settings.clone(),
             runtime,
             pubsub,
-            clustered: false,
+            topology: Topology::Single,
             chart: watch::channel(chart).0,
+            election: AtomicU64::new(0),
             nodes: Mutex::default(),
             sink: OnceLock::new(),
-            doubt: Arc::default(),
+            doubt: watch::channel(0).0,
             tasks: Mutex::default(),
+        }
+    }
+
+    /// Where there are no slots, all names have the same.
+    fn slot(&self, key: &[u8]) -> u16 {
+        match self.topology {
+            Topology::Cluster => slot_of(key),
+            Topology::Single | Topology::Sentinel => 0,
         }
     }
 
@@ -300,7 +376,7 @@ impl Fleet {
                 let down = Signal::is_down(&signal);
                 sink(signal);
                 if down {
-                    doubt.notify_one();
+                    doubt.send_modify(|doubts| *doubts += 1);
                 }
             })
         });
@@ -324,6 +400,16 @@ impl Fleet {
         }
     }
 
+    /// Something speaks for another look at who is responsible.
+    fn cast_doubt(&self) {
+        self.doubt.send_modify(|doubts| *doubts += 1);
+    }
+
+    /// Resolves when something does, from now on.
+    pub(super) fn doubts(&self) -> watch::Receiver<u64> {
+        self.doubt.subscribe()
+    }
+
     pub(super) fn tell(&self, signal: Signal) {
         if let Some(sink) = self.sink.get() {
             sink(signal);
@@ -335,7 +421,7 @@ impl Fleet {
         if let Some(node) = self.chart.borrow().home(slot) {
             return Ok(node.clone());
         }
-        self.doubt.notify_one();
+        self.cast_doubt();
         let mut charts = self.chart.subscribe();
         let chart = timeout_at(
             deadline,
@@ -362,7 +448,7 @@ impl Fleet {
     /// Sends a request to whom it concerns, and after it where that has changed. Only what a server has refused to
     /// execute is sent again.
     async fn route(&self, request: Request, deadline: Instant) -> Result<Reply, Fault> {
-        let slot = slot_of(request.about());
+        let slot = self.slot(request.about());
         let mut pause = MOVING;
         loop {
             let node = self.home(slot, deadline).await?;
@@ -371,12 +457,12 @@ impl Fleet {
                 None => continue,
                 // It was given up while the request waited for its connection.
                 Some(Err(Fault::Closed)) if !self.is_closed() => {
-                    self.doubt.notify_one();
+                    self.cast_doubt();
                     sleep(jitter(MOVING)).await;
                     continue;
                 }
                 Some(Err(fault @ (Fault::Unknown { .. } | Fault::NotSent { .. }))) => {
-                    self.doubt.notify_one();
+                    self.cast_doubt();
                     return Err(fault);
                 }
                 Some(reply) => reply,
@@ -400,7 +486,7 @@ impl Fleet {
                 Some(Redirect::TryAgain) => {}
                 None => {
                     if refusal.is_transient() {
-                        self.doubt.notify_one();
+                        self.cast_doubt();
                     }
                     return reply;
                 }
@@ -450,7 +536,7 @@ impl Fleet {
             tokio::select! {
                 biased;
                 reply = &mut reply => return reply,
-                () = sleep(OVERDUE) => self.doubt.notify_one(),
+                () = sleep(OVERDUE) => self.cast_doubt(),
             }
         }
     }
@@ -466,12 +552,12 @@ impl Fleet {
 
     /// Reads a redirection, and notes what it says for good.
     fn follow(&self, text: &str, said_by: &Node) -> Option<Redirect> {
-        if !self.clustered {
+        if self.topology != Topology::Cluster {
             return None;
         }
         let host = Address::parse(&said_by.address, "").map_or_else(String::new, |at| at.host);
         let redirect = Redirect::parse(text, &host)?;
-        self.doubt.notify_one();
+        self.cast_doubt();
         if let Redirect::Moved { slot, to } = &redirect
             && let Ok(node) = self.open(to)
         {
@@ -510,7 +596,7 @@ impl Fleet {
         if let Some(node) = nodes.by_address.get(&address) {
             return Ok(node.clone());
         }
-        let node = Node::new(&self.config_of(&address), &self.settings, None);
+        let node = Node::new(&self.config_of(&address), &self.settings, self.pubsub, None);
         if let Some(sink) = self.sink.get() {
             node.start(&self.runtime, sink);
         }
@@ -521,6 +607,36 @@ impl Fleet {
     /// How the server at an address is reached.
     pub(super) fn config_of(&self, address: &Address) -> Config {
         config_of(&self.config, address)
+    }
+
+    /// From which election of the sentinels the master is.
+    pub(super) fn election(&self) -> u64 {
+        self.election.load(Ordering::Acquire)
+    }
+
+    /// Whether all servers can be sent requests right now.
+    pub(super) fn is_open(&self) -> bool {
+        self.nodes().iter().all(|node| node.is_open())
+    }
+
+    /// Makes a server the one that counts, from this election on.
+    pub(super) fn succeed(&self, address: &Address, election: u64) {
+        self.election.store(election, Ordering::Release);
+        let named = format!("{}:{}", address.host, address.port);
+        let same = self.nodes().iter().any(|node| node.address == named);
+        if same || lock(&self.nodes).closed {
+            return;
+        }
+        let node = Node::new(&self.config_of(address), &self.settings, self.pubsub, None);
+        let old = self.chart.send_replace(Chart::One(node.clone()));
+        if let Some(sink) = self.sink.get() {
+            node.start(&self.runtime, sink);
+        }
+        self.tell(Signal::Moved);
+        if let Chart::One(old) = old {
+            old.shut();
+            self.tell(Signal::Gone { node: old.id });
+        }
     }
 
     /// Takes over a layout: connects to who is new and gives up who is gone. Says whether anything has changed.
@@ -585,6 +701,19 @@ pub(super) fn config_of(config: &Config, address: &Address) -> Config {
 fn not_ours() -> Fault {
     Fault::NotSent {
         reason: "the server is not one of ours any more".to_owned(),
+    }
+}
+
+/// A client of one server that is sent to another has been set up wrongly: nothing will change that.
+fn not_a_cluster(fault: Fault) -> Fault {
+    match fault {
+        Fault::Refused { text, .. } if Redirect::parse(&text, "").is_some() => Fault::Refused {
+            refusal: Refusal::Other,
+            text: format!(
+                "{text}; the server is a node of a cluster, which this client was not told"
+            ),
+        },
+        fault => fault,
     }
 }
 

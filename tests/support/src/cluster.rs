@@ -84,6 +84,16 @@ impl Cluster {
         self.nodes.iter().map(Server::url).collect()
     }
 
+    /// The address for TLS of every node.
+    ///
+    /// # Panics
+    ///
+    /// Without [`ClusterBuilder::tls`].
+    #[track_caller]
+    pub fn tls_urls(&self) -> Vec<String> {
+        self.nodes.iter().map(Server::tls_url).collect()
+    }
+
     /// The id by which the cluster knows a node.
     #[track_caller]
     pub fn id_of(&self, node: &Server) -> &str {
@@ -325,7 +335,7 @@ impl Cluster {
             let replicas: Vec<_> = views
                 .iter()
                 .filter(|(_, other)| other.own.master.as_deref() == Some(&view.own.id))
-                .map(|&(replica, _)| (self.nodes[replica].port(), &self.lookers[replica]))
+                .map(|&(replica, _)| (&self.nodes[replica], &self.lookers[replica]))
                 .collect();
             replication::up(&self.lookers[*index], &replicas)
                 .map_err(|seen| format!("{}: {seen}", at(*index)))?;
@@ -336,5 +346,13 @@ impl Cluster {
     fn ports(&self, views: &[(usize, View)]) -> String {
         let ports = views.iter().map(|&(index, _)| self.nodes[index].address());
         ports.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The port on which the other nodes reach this one.
+fn link_port(node: &Server) -> u16 {
+    match node.certificates() {
+        Some(_) => node.tls_port(),
+        None => node.port(),
     }
 }

@@ -133,6 +133,22 @@ impl ServerBinary {
             .unwrap_or(0)
     }
 
+    /// Whether it was built with TLS.
+    pub fn speaks_tls(&self) -> bool {
+        if self.stand_in {
+            return false;
+        }
+        // With TLS it ends for want of a certificate, without it for want of TLS.
+        let words = ["--port", "0", "--tls-port", "1", "--bind", "127.0.0.1"];
+        self.command()
+            .args(words)
+            .current_dir(std::env::temp_dir())
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .output()
+            .is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("tls-cert-file"))
+    }
+
     /// A command that starts this server.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.path);

@@ -4,6 +4,7 @@
 //! - [`server`] starts it on a free loopback port and stops it again, whatever happens to the test.
 //! - [`cluster`] makes a cluster of such servers, fails it over and moves its slots.
 //! - [`replicated`] makes a master with replicas of them, [`sentinel`] one with sentinels.
+//! - [`tls`] makes certificates for them.
 //! - [`resp`] is a small blocking client that shows what the server really holds.
 //! - [`history`] checks that no two holders of a lock ever met.
 //! - [`jvm`] drives the real Redisson.
@@ -23,6 +24,7 @@ mod replication;
 pub mod resp;
 pub mod sentinel;
 pub mod server;
+pub mod tls;
 pub mod wait;
 
 pub use cluster::{Cluster, slot_of};
@@ -33,4 +35,5 @@ pub use replicated::Replicated;
 pub use resp::{Direct, Value};
 pub use sentinel::Sentinels;
 pub use server::{Server, unique_name};
+pub use tls::Certificates;
 pub use wait::{eventually, eventually_async};

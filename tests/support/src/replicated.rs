@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::finder::Flavor;
 use crate::replication;
-use crate::resp::Direct;
 use crate::server::{Server, ServerBuilder, StartError, start_all};
 use crate::wait::{done, settled};
 
@@ -154,12 +153,10 @@ impl Replicated {
 
     fn check(&self) -> Result<(), String> {
         let awake = self.replicas().iter().filter(|replica| replica.is_awake());
-        let replicas: Vec<(u16, Direct)> = awake
-            .map(|replica| (replica.port(), replica.direct()))
-            .collect();
+        let replicas: Vec<_> = awake.map(|replica| (replica, replica.direct())).collect();
         let replicas: Vec<_> = replicas
             .iter()
-            .map(|(port, direct)| (*port, direct))
+            .map(|(replica, direct)| (*replica, direct))
             .collect();
         replication::up(&self.master().direct(), &replicas)
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::resp::{Direct, Value};
+use crate::server::Server;
 
 /// Words for the command line that let a replica follow soon.
 ///
@@ -30,27 +31,27 @@ pub(crate) fn info(direct: &Direct) -> Result<BTreeMap<String, String>, String> 
         .collect())
 }
 
-/// Whether the master has each replica, told by the port it announces, online and reaches it, and each replica is of the
-/// same mind.
-pub(crate) fn up(master: &Direct, replicas: &[(u16, &Direct)]) -> Result<(), String> {
+/// Whether the master has each replica online and reaches it, and each replica is of the same mind.
+pub(crate) fn up(master: &Direct, replicas: &[(&Server, &Direct)]) -> Result<(), String> {
     let said = info(master)?;
     if said.get("role").map(String::as_str) != Some("master") {
         return Err(format!("the master says {said:?}"));
     }
-    for (port, direct) in replicas {
-        let port = format!("port={port}");
-        let online = said.iter().any(|(name, value)| {
-            let has = |part: &str| value.split(',').any(|found| found == part);
-            name.starts_with("slave") && has(&port) && has("state=online")
-        });
-        if !online {
-            return Err(format!(
-                "the master has no replica with {port} online: {said:?}"
-            ));
+    let online: Vec<u16> = said
+        .iter()
+        .filter(|(name, _)| name.starts_with("slave"))
+        .filter(|(_, value)| value.split(',').any(|part| part == "state=online"))
+        .filter_map(|(_, value)| value.split(',').find_map(|part| part.strip_prefix("port=")))
+        .filter_map(|port| port.parse().ok())
+        .collect();
+    for (replica, direct) in replicas {
+        let at = replica.address();
+        if !online.iter().any(|&port| replica.is_known_by(port)) {
+            return Err(format!("the master does not have {at} online: {said:?}"));
         }
         let own = info(direct)?;
         if own.get("master_link_status").map(String::as_str) != Some("up") {
-            return Err(format!("the replica with {port} says {own:?}"));
+            return Err(format!("the replica at {at} says {own:?}"));
         }
     }
     if replicas.is_empty() {

@@ -260,7 +260,7 @@ impl Sentinels {
             .collect();
         let lookers: Vec<_> = replicas
             .iter()
-            .map(|&index| (self.servers[index].port(), &self.server_lookers[index]))
+            .map(|&index| (&self.servers[index], &self.server_lookers[index]))
             .collect();
         replication::up(&self.server_lookers[master], &lookers)?;
         for index in self.awake(&self.sentinels) {

@@ -3,20 +3,26 @@
 mod builder;
 mod ports;
 mod process;
+pub(crate) mod user;
 
 pub use builder::ServerBuilder;
 pub(crate) use builder::start_all;
+pub(crate) use process::Folder;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::finder::{self, FindError, Flavor, ServerBinary};
 use crate::resp::Direct;
+use crate::tls::Certificates;
 
 use ports::Ports;
 use process::{Guardian, Running, Setup, signal};
+
+pub use user::TEST_USER;
 
 /// The environment variable that chooses the flavor [`Server::start`] uses.
 pub const TEST_SERVER: &str = "REDLATCH_TEST_SERVER";
@@ -29,6 +35,8 @@ pub const TEST_SERVER: &str = "REDLATCH_TEST_SERVER";
 pub struct Server {
     setup: Setup,
     ports: Ports,
+    /// Whether tests log in as a user that may do nothing but what the library needs.
+    confined: bool,
     state: Mutex<State>,
 }
 
@@ -107,6 +115,20 @@ impl Server {
         self.ports.plain
     }
 
+    /// Checks that the user of `REDLATCH_TEST_USER` was refused nothing so far; without it, does nothing. A server that is
+    /// dropped does this by itself.
+    ///
+    /// # Panics
+    ///
+    /// When something was refused, saying what.
+    #[track_caller]
+    pub fn nothing_was_refused(&self) {
+        if self.confined {
+            let refused = user::refused(&self.direct());
+            assert!(refused.is_empty(), "the user was refused: {refused:#?}");
+        }
+    }
+
     /// The port of the cluster bus, of a server that is a node of a cluster.
     pub fn bus_port(&self) -> Option<u16> {
         self.ports.bus
@@ -118,12 +140,62 @@ impl Server {
     }
 
     /// The address as `redis://127.0.0.1:PORT`, or `redis://:PASSWORD@127.0.0.1:PORT` where [`ServerBuilder::password`]
-    /// set one.
+    /// set one, or with the user of `REDLATCH_TEST_USER`.
     pub fn url(&self) -> String {
+        if self.confined {
+            return user::url(true, self.ports.plain);
+        }
         match &self.setup.password {
             Some(password) => format!("redis://:{password}@{}", self.address()),
             None => format!("redis://{}", self.address()),
         }
+    }
+
+    /// The port for TLS on 127.0.0.1; a restart keeps it.
+    ///
+    /// # Panics
+    ///
+    /// Without [`ServerBuilder::tls`].
+    #[track_caller]
+    pub fn tls_port(&self) -> u16 {
+        self.ports
+            .tls
+            .expect("the server does not speak TLS; start it with ServerBuilder::tls")
+    }
+
+    /// The address for TLS as `rediss://127.0.0.1:PORT`, with the password as in [`Server::url`].
+    ///
+    /// # Panics
+    ///
+    /// Without [`ServerBuilder::tls`].
+    #[track_caller]
+    pub fn tls_url(&self) -> String {
+        let port = self.tls_port();
+        match &self.setup.password {
+            Some(password) => format!("rediss://:{password}@127.0.0.1:{port}"),
+            None => format!("rediss://127.0.0.1:{port}"),
+        }
+    }
+
+    /// The certificates it was given by [`ServerBuilder::tls`].
+    pub fn certificates(&self) -> Option<&Certificates> {
+        self.setup.certificates.as_ref()
+    }
+
+    /// The path of its Unix socket.
+    ///
+    /// # Panics
+    ///
+    /// Without [`ServerBuilder::unix_socket`].
+    #[track_caller]
+    pub fn unix_socket(&self) -> PathBuf {
+        let socket = self.setup.socket.clone();
+        socket.expect("the server has no Unix socket; start it with ServerBuilder::unix_socket")
+    }
+
+    /// Whether a replica or a node tells others this port as its own.
+    pub(crate) fn is_known_by(&self, port: u16) -> bool {
+        self.ports.plain == port || self.ports.tls == Some(port)
     }
 
     /// The process id.
@@ -213,10 +285,9 @@ impl Server {
     #[track_caller]
     pub fn restart(&self) {
         self.kill();
-        let running = process::restart(&self.setup, self.ports)
-            .unwrap_or_else(|error| panic!("the test server did not come back: {error}"));
         let mut state = self.state();
-        state.guardian.watch(Some(running.pid()));
+        let running = process::restart(&self.setup, self.ports, &mut state.guardian)
+            .unwrap_or_else(|error| panic!("the test server did not come back: {error}"));
         state.running = Some(running);
     }
 
@@ -231,8 +302,14 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        let refused = if self.confined && !std::thread::panicking() {
+            user::refused(&self.direct())
+        } else {
+            Vec::new()
+        };
         self.kill();
         let _ = std::fs::remove_dir_all(&self.setup.folder);
+        assert!(refused.is_empty(), "the user was refused: {refused:#?}");
     }
 }
 

@@ -1,9 +1,13 @@
 //! Clusters come about, lose and regain masters, and move their slots.
 
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use redlatch_support::cluster::{Cluster, SLOTS, slot_of};
-use redlatch_support::{Direct, Server, Value, eventually, unique_name};
+use redlatch_support::{Certificates, Direct, Server, Value, eventually, unique_name};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -264,4 +268,55 @@ fn a_node_is_gone_after_drop() {
     drop(cluster);
     assert!(direct.try_cmd(&["PING"]).is_err());
     assert!(!folder.exists());
+}
+
+/// The victim of the test below: starts a cluster with certificates and waits for its own end.
+#[test]
+#[ignore = "runs only as the victim of another test"]
+fn victim() {
+    if std::env::var_os("REDLATCH_SUPPORT_VICTIM").is_some() {
+        let nodes = Cluster::shared().nodes();
+        nodes[1].freeze();
+        println!("folder {}", Certificates::shared().folder().display());
+        for node in nodes {
+            println!("node {} {}", node.port(), node.folder().display());
+        }
+        println!("that is all");
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+#[test]
+fn no_node_outlives_a_killed_test_process() {
+    let mut process = Command::new(std::env::current_exe().expect("this is a program"))
+        .args(["--exact", "victim", "--ignored", "--nocapture"])
+        .env("REDLATCH_SUPPORT_VICTIM", "1")
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("this program starts once more");
+    let output = BufReader::new(process.stdout.take().expect("its output is piped"));
+    let (mut ports, mut folders) = (Vec::<u16>::new(), Vec::new());
+    for line in output.lines() {
+        let line = line.expect("its output is text");
+        if line.ends_with("that is all") {
+            break;
+        }
+        if let Some((_, folder)) = line.split_once("folder ") {
+            folders.push(folder.to_owned());
+        } else if let Some((_, node)) = line.split_once("node ") {
+            let (port, folder) = node.split_once(' ').expect("a port and a folder");
+            ports.push(port.parse().expect("a port is a number"));
+            folders.push(folder.to_owned());
+        }
+    }
+    assert_eq!((ports.len(), folders.len()), (6, 7));
+    assert!(folders.iter().all(|folder| Path::new(folder).is_dir()));
+    process.kill().expect("it can be killed");
+    process.wait().expect("it ends");
+    eventually("the nodes to be gone", LONG, || {
+        let open = |port: &u16| TcpStream::connect(("127.0.0.1", *port)).is_ok();
+        !ports.iter().any(open) && !folders.iter().any(|folder| Path::new(folder).exists())
+    });
 }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::Cluster;
 use super::slot::SLOTS;
+use super::{Cluster, link_port};
 use crate::finder::Flavor;
 use crate::replication;
 use crate::resp::Direct;
 use crate::server::{Server, ServerBuilder, StartError, start_all};
+use crate::tls::Certificates;
 use crate::wait::settled;
 
 /// How long a node may take to answer a question about the cluster.
@@ -76,6 +77,17 @@ impl ClusterBuilder {
         self
     }
 
+    /// Lets the nodes speak TLS, with clients on a port of its own and with one another.
+    ///
+    /// As by [`ServerBuilder::tls`], the plain port stays open too.
+    pub fn tls(mut self, certificates: &Certificates) -> ClusterBuilder {
+        self.node =
+            self.node
+                .tls(certificates)
+                .args(["--tls-cluster", "yes", "--tls-replication", "yes"]);
+        self
+    }
+
     /// Starts the cluster and waits until all is well.
     ///
     /// # Panics
@@ -128,7 +140,10 @@ fn wire(nodes: Vec<Server>, masters: usize) -> Result<Cluster, String> {
         give_slots(looker, &nodes[index], bound(index)..bound(index + 1))?;
     }
     for node in &nodes[1..] {
-        let (port, bus) = (node.port().to_string(), node.bus_port().unwrap_or_default());
+        let (port, bus) = (
+            link_port(node).to_string(),
+            node.bus_port().unwrap_or_default(),
+        );
         lookers[0].ask(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus.to_string()])?;
     }
     let cluster = Cluster {

@@ -1,6 +1,6 @@
 //! A slot on its way from one master to another, in steps.
 
-use super::Cluster;
+use super::{Cluster, link_port};
 use crate::resp::Value;
 use crate::server::Server;
 use crate::wait::{done, settled};
@@ -166,7 +166,7 @@ impl<'a> Migration<'a> {
     /// Moves keys; `false` when the node has none of them.
     #[track_caller]
     fn carry_keys(&self, from: &Server, to: &Server, keys: &[Vec<u8>]) -> bool {
-        let port = to.port().to_string();
+        let port = link_port(to).to_string();
         let mut words: Vec<&[u8]> = vec![b"MIGRATE", b"127.0.0.1", port.as_bytes(), b"", b"0"];
         words.push(MOVE_LIMIT.as_bytes());
         if let Some(password) = to.password() {

@@ -1,12 +1,18 @@
 //! What a server is started with.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use super::ports::{Bus, Wanted};
 use super::process::{self, Guardian, Setup};
-use super::{Server, StartError, State, binary, flavor_wanted};
+use super::{Server, StartError, State, binary, flavor_wanted, user};
 use crate::finder::{Flavor, ServerBinary};
+use crate::tls::{Certificates, Identity};
+
+/// The name of the Unix socket in the server's folder.
+const SOCKET: &str = "socket";
+/// How long its path may be on every system.
+const SOCKET_LIMIT: usize = 103;
 
 /// Says how a server is to be started.
 #[derive(Clone, Debug, Default)]
@@ -17,7 +23,18 @@ pub struct ServerBuilder {
     append_only: bool,
     port: Option<u16>,
     password: Option<String>,
+    bind: Option<String>,
+    unix_socket: bool,
+    tls: Option<Tls>,
     role: Role,
+}
+
+/// How a server speaks TLS.
+#[derive(Clone, Debug)]
+struct Tls {
+    certificates: Certificates,
+    own: Identity,
+    asks_clients: bool,
 }
 
 /// What kind of process it is.
@@ -77,6 +94,56 @@ impl ServerBuilder {
         self
     }
 
+    /// The addresses to listen on, such as `127.0.0.1 ::1`, instead of 127.0.0.1, which must be among them.
+    pub fn bind(mut self, addresses: impl Into<String>) -> ServerBuilder {
+        self.bind = Some(addresses.into());
+        self
+    }
+
+    /// Listens on a Unix socket too, at [`Server::unix_socket`].
+    pub fn unix_socket(mut self) -> ServerBuilder {
+        self.unix_socket = true;
+        self
+    }
+
+    /// Speaks TLS on a port of its own, [`Server::tls_port`], with the certificate for this host.
+    ///
+    /// The plain port stays open for [`Server::direct`]. Clients need no certificate. Unless a flavor was given, a
+    /// server that was built without TLS is replaced by Redis 7.0.
+    pub fn tls(self, certificates: &Certificates) -> ServerBuilder {
+        let own = certificates.server.clone();
+        self.speak_tls(certificates, own)
+    }
+
+    /// Speaks TLS as by [`ServerBuilder::tls`], but with a certificate for another host, which a client that checks
+    /// names must refuse.
+    pub fn tls_of_other_host(self, certificates: &Certificates) -> ServerBuilder {
+        let own = certificates.other_host.clone();
+        self.speak_tls(certificates, own)
+    }
+
+    /// Lets in by TLS only clients that have a certificate, such as [`Certificates::client`].
+    ///
+    /// # Panics
+    ///
+    /// Unless TLS was asked for before.
+    #[track_caller]
+    pub fn client_certificates(mut self) -> ServerBuilder {
+        let tls = self.tls.as_mut();
+        tls.expect("there is no TLS yet; call tls() first")
+            .asks_clients = true;
+        self
+    }
+
+    fn speak_tls(mut self, certificates: &Certificates, own: Identity) -> ServerBuilder {
+        self.tls = Some(Tls {
+            certificates: certificates.clone(),
+            own,
+            asks_clients: false,
+        });
+        self
+    }
+
     /// Makes the server a node of a cluster, which is alone until it meets others.
     pub(crate) fn cluster_node(mut self) -> ServerBuilder {
         self.role = Role::Node;
@@ -102,11 +169,7 @@ impl ServerBuilder {
 
     /// Starts the server and waits until it answers.
     pub fn try_start(self) -> Result<Server, StartError> {
-        let flavor = match self.flavor {
-            Some(flavor) => flavor,
-            None => flavor_wanted()?,
-        };
-        let mut binary = binary(flavor)?;
+        let mut binary = self.find()?;
         binary.environment.extend(self.environment.iter().cloned());
         let beyond = match &self.role {
             Role::Plain if self.append_only => Some("keeps no data over a restart"),
@@ -129,20 +192,35 @@ impl ServerBuilder {
                 Role::Node => Bus::Above,
                 _ => Bus::None,
             },
+            tls: self.tls.is_some(),
         };
+        let socket = match self.unix_socket {
+            true => Some(socket_in(&folder)?),
+            false => None,
+        };
+        let mut arguments = self.last_words(&binary, &folder);
+        let confined = user::wanted()
+            && !binary.stand_in
+            && self.password.is_none()
+            && matches!(self.role, Role::Plain);
+        if confined {
+            arguments.extend(user::arguments(&folder)?);
+        }
         let setup = Setup {
             first: self.first_words(&folder)?,
-            bind: vec!["127.0.0.1".into()],
-            arguments: self.last_words(&binary, &folder),
+            bind: self.addresses()?,
+            socket,
+            arguments,
             binary,
             password: self.password,
+            certificates: self.tls.map(|tls| tls.certificates),
             folder,
         };
-        let (ports, running) = process::start(&setup, &wanted)?;
-        guardian.watch(Some(running.pid()));
+        let (ports, running) = process::start(&setup, &wanted, &mut guardian)?;
         Ok(Server {
             setup,
             ports,
+            confined,
             state: Mutex::new(State {
                 running: Some(running),
                 frozen: false,
@@ -153,6 +231,46 @@ impl ServerBuilder {
 }
 
 impl ServerBuilder {
+    /// The binary to start.
+    fn find(&self) -> Result<ServerBinary, StartError> {
+        let flavor = match self.flavor {
+            Some(flavor) => flavor,
+            None => flavor_wanted()?,
+        };
+        let found = binary(flavor)?;
+        if self.tls.is_none() || found.speaks_tls() {
+            return Ok(found);
+        }
+        let lack = format!("{} was built without TLS", found.path.display());
+        let advice = "put a redis-server 7.0 or another server with TLS on the PATH";
+        if self.flavor.is_some() {
+            return Err(StartError::new(format!(
+                "{lack}; choose redis-7.0 for this test, or {advice}"
+            )));
+        }
+        match binary(Flavor::Redis70) {
+            Ok(other) if other.speaks_tls() => Ok(other),
+            Ok(other) => Err(StartError::new(format!(
+                "{lack}, and so was {}; {advice}",
+                other.path.display()
+            ))),
+            Err(error) => Err(StartError::new(format!("{lack}, and {error}; {advice}"))),
+        }
+    }
+
+    fn addresses(&self) -> Result<Vec<String>, StartError> {
+        let Some(bind) = &self.bind else {
+            return Ok(vec!["127.0.0.1".into()]);
+        };
+        let addresses: Vec<String> = bind.split_whitespace().map(String::from).collect();
+        if addresses.iter().any(|address| address == "127.0.0.1") {
+            return Ok(addresses);
+        }
+        Err(StartError::new(format!(
+            "{bind:?} lacks 127.0.0.1, where the server is asked whether it is ready; add it"
+        )))
+    }
+
     /// The words before those for the ports: the configuration of a sentinel, which is written here.
     fn first_words(&self, folder: &Path) -> Result<Vec<String>, StartError> {
         let Role::Sentinel(configuration) = &self.role else {
@@ -193,9 +311,32 @@ impl ServerBuilder {
             add(&["--cluster-enabled", "yes"]);
             add(&["--cluster-config-file", "nodes.conf"]);
         }
+        if self.unix_socket {
+            add(&["--unixsocket", SOCKET]);
+        }
+        if let Some(tls) = &self.tls {
+            let path = |path: &Path| path.display().to_string();
+            add(&["--tls-cert-file", &path(&tls.own.certificate)]);
+            add(&["--tls-key-file", &path(&tls.own.key)]);
+            add(&["--tls-ca-cert-file", &path(&tls.certificates.ca)]);
+            let clients = if tls.asks_clients { "yes" } else { "optional" };
+            add(&["--tls-auth-clients", clients]);
+        }
         words.extend(self.arguments.iter().cloned());
         words
     }
+}
+
+/// Where a server has its Unix socket, if its path is not too long for one.
+fn socket_in(folder: &Path) -> Result<PathBuf, StartError> {
+    let socket = folder.join(SOCKET);
+    if socket.as_os_str().len() > SOCKET_LIMIT {
+        return Err(StartError::new(format!(
+            "{} is too long for a Unix socket; set TMPDIR to a shorter path",
+            socket.display()
+        )));
+    }
+    Ok(socket)
 }
 
 /// Starts several servers at once.

@@ -27,6 +27,8 @@ pub(super) struct Wanted {
     /// This port instead of a free one.
     pub(super) fixed: Option<u16>,
     pub(super) bus: Bus,
+    /// Whether one for TLS, beside the plain one.
+    pub(super) tls: bool,
 }
 
 /// The ports of one server.
@@ -34,6 +36,7 @@ pub(super) struct Wanted {
 pub(super) struct Ports {
     pub(super) plain: u16,
     pub(super) bus: Option<u16>,
+    pub(super) tls: Option<u16>,
     /// Whether the server is told the port of its bus.
     bus_is_told: bool,
 }
@@ -43,22 +46,28 @@ impl Wanted {
     pub(super) fn pick(&self) -> Result<Ports, StartError> {
         // All listeners stay open until the last port is known, so that no port is given twice.
         let mut open = Vec::new();
-        let mut pair = self.plain(&mut open)?;
+        let mut plain = self.plain(&mut open)?;
         for _ in 0..PAIR_TRIES {
             let bus = match self.bus {
                 Bus::None => None,
                 Bus::Free => Some(free(&mut open)?),
-                Bus::Above => match above(pair, &mut open) {
+                Bus::Above => match above(plain, &mut open) {
                     Some(bus) => Some(bus),
                     None => {
-                        pair = self.plain(&mut open)?;
+                        plain = self.plain(&mut open)?;
                         continue;
                     }
                 },
             };
+            let tls = if self.tls {
+                Some(free(&mut open)?)
+            } else {
+                None
+            };
             return Ok(Ports {
-                plain: pair,
+                plain,
                 bus,
+                tls,
                 bus_is_told: self.bus == Bus::Free,
             });
         }
@@ -78,6 +87,9 @@ impl Ports {
         let mut words = vec!["--port".into(), self.plain.to_string()];
         if let Some(bus) = self.bus.filter(|_| self.bus_is_told) {
             words.extend(["--cluster-port".into(), bus.to_string()]);
+        }
+        if let Some(tls) = self.tls {
+            words.extend(["--tls-port".into(), tls.to_string()]);
         }
         words
     }

@@ -11,6 +11,7 @@ use super::ports::{Ports, Wanted};
 use super::{StartError, unique_name};
 use crate::finder::ServerBinary;
 use crate::resp::{Direct, Value};
+use crate::tls::Certificates;
 
 /// How long a server may take until it answers.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -95,6 +96,29 @@ impl Drop for Guardian {
     }
 }
 
+/// A folder that goes with this value, or with the test process.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    /// It removes the folder when it ends.
+    _guardian: Guardian,
+}
+
+impl Folder {
+    pub(crate) fn new() -> Result<Folder, StartError> {
+        let path = new_folder()?;
+        let guardian = Guardian::start(&path)?;
+        Ok(Folder {
+            path,
+            _guardian: guardian,
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 /// Sends a signal by name; panics when there is no such process.
 #[track_caller]
 pub(super) fn signal(name: &str, pid: u32) {
@@ -132,6 +156,10 @@ pub(super) struct Setup {
     /// The words after those for the addresses and the ports.
     pub(super) arguments: Vec<String>,
     pub(super) password: Option<String>,
+    /// The Unix socket, if it listens on one.
+    pub(super) socket: Option<PathBuf>,
+    /// Kept for their files, if it speaks TLS.
+    pub(super) certificates: Option<Certificates>,
     pub(super) folder: PathBuf,
 }
 
@@ -146,16 +174,24 @@ impl Setup {
 }
 
 /// Starts a server on ports of its own and waits until it, and no other, answers.
-pub(super) fn start(setup: &Setup, wanted: &Wanted) -> Result<(Ports, Running), StartError> {
+pub(super) fn start(
+    setup: &Setup,
+    wanted: &Wanted,
+    guardian: &mut Guardian,
+) -> Result<(Ports, Running), StartError> {
     attempts(|| {
         let ports = wanted.pick()?;
-        Ok(launch(setup, ports)?.map(|running| (ports, running)))
+        Ok(launch(setup, ports, guardian)?.map(|running| (ports, running)))
     })
 }
 
 /// Starts a server on the ports it had before.
-pub(super) fn restart(setup: &Setup, ports: Ports) -> Result<Running, StartError> {
-    attempts(|| launch(setup, ports))
+pub(super) fn restart(
+    setup: &Setup,
+    ports: Ports,
+    guardian: &mut Guardian,
+) -> Result<Running, StartError> {
+    attempts(|| launch(setup, ports, guardian))
 }
 
 /// Tries again while ports are taken. The inner error means that they are.
@@ -173,7 +209,11 @@ fn attempts<T>(
 }
 
 /// One attempt. The inner error means that a port is taken and another may do.
-fn launch(setup: &Setup, ports: Ports) -> Result<Result<Running, StartError>, StartError> {
+fn launch(
+    setup: &Setup,
+    ports: Ports,
+    guardian: &mut Guardian,
+) -> Result<Result<Running, StartError>, StartError> {
     let (binary, folder, port) = (&setup.binary, &setup.folder, ports.plain);
     let log = folder.join("server.log");
     let no_log =
@@ -205,6 +245,7 @@ fn launch(setup: &Setup, ports: Ports) -> Result<Result<Running, StartError>, St
             ))
         })?;
     let mut running = Running { child };
+    guardian.watch(Some(running.pid()));
     let direct = setup.direct(port);
     direct.set_timeout(Duration::from_secs(1));
     let begun = Instant::now();
