@@ -1,6 +1,6 @@
 //! JVM and Rust contend for one name while its slot moves, and while its master is replaced.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redlatch::ShardedPubSub;
 use redlatch_support::{
@@ -9,40 +9,49 @@ use redlatch_support::{
     slot_of,
 };
 
-use super::{jvm_on, ours_on};
+use super::jvm_on;
 use crate::{
-    common::{close, micros, ms, secs, stage_with},
+    common::{client_with, close, micros, ms, secs, stage_with},
     contention::Contention,
 };
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_meets_anybody_over_moves_and_a_failover() {
-    let Some(driver) = jvm_or_skip("nobody_meets_anybody_over_moves_and_a_failover") else {
+/// How long the JVM contends; our side goes on for as long.
+const DURATION: Duration = secs(9);
+
+/// Moves the slot so many times, then kills its master.
+async fn nobody_meets_anybody(
+    test: &str,
+    sharding: JvmSharding,
+    mode: ShardedPubSub,
+    moves: usize,
+) {
+    let Some(driver) = jvm_or_skip(test) else {
         return;
     };
     let cluster = stage_with(|builder| builder.node_timeout(ms(500))).await;
-    let jvm = jvm_on(driver, &cluster, JvmSharding::Auto);
-    let clients = [
-        ours_on(&cluster, ShardedPubSub::Auto).await,
-        ours_on(&cluster, ShardedPubSub::Auto).await,
-    ];
+    let jvm = jvm_on(driver, &cluster, sharding);
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let client = client_with(&cluster, |builder| {
+            // A JVM's waiter that lost its subscription sleeps for as long as a lock of ours may last.
+            builder.sharded_pubsub(mode).watchdog_timeout(secs(3))
+        });
+        clients.push(client.await);
+    }
     let name = cluster.name_on(cluster.masters()[0], "mixed");
     // What the JVM's holders do is on a master that stays.
     let counter = cluster.name_on(cluster.masters()[2], "counter");
     let ours = Contention::paced(&clients, &name, 2, ms(2));
-    let duration = secs(12);
     let thread = JvmThread::new(&jvm);
-    let millis = duration.as_millis().to_string();
-    let theirs = answer(thread.begin(
-        "contend",
-        &["lock", &name, &counter, &millis, "3", "2", "goeson"],
-    ));
-    let theirs = tokio::spawn(theirs);
-    ours.goes_on(20, secs(10)).await;
+    let millis = DURATION.as_millis().to_string();
+    let contend = ["lock", &name, &counter, &millis, "3", "2", "goeson"];
+    let started = Instant::now();
+    let theirs = tokio::spawn(answer(thread.begin("contend", &contend)));
+    ours.goes_on(100, secs(20)).await;
 
     let first = cluster.masters()[0].port();
     let begun = micros();
-    for _ in 0..12 {
+    for _ in 0..moves {
         let home = cluster.master_of_key(&name);
         let masters = cluster.masters();
         let target = if home.port() == first {
@@ -51,7 +60,7 @@ async fn nobody_meets_anybody_over_moves_and_a_failover() {
             masters[0]
         };
         cluster.move_slot(slot_of(&name), target);
-        ours.goes_on(40, secs(10)).await;
+        ours.goes_on(20, secs(10)).await;
     }
     let moved = micros();
     let victim = cluster.master_of_key(&name);
@@ -60,36 +69,55 @@ async fn nobody_meets_anybody_over_moves_and_a_failover() {
     assert_ne!(cluster.master_of_key(&name).port(), victim.port());
     ours.goes_on(50, secs(20)).await;
     let well = micros();
+    tokio::time::sleep(DURATION.saturating_sub(started.elapsed())).await;
+    let mut seen = ours.end().await;
     let reply = theirs.await.expect("joins").expect("it goes on");
 
-    let mut seen = ours.end().await;
     assert_eq!(seen.errors, Vec::<String>::new());
-    let after = |interval: &&redlatch_support::jvm::Interval| interval.granted_micros > well;
-    let (count, later) = (
-        reply.intervals.len(),
-        reply.intervals.iter().filter(after).count(),
-    );
-    seen.add(reply.intervals.into_iter().map(|interval| Interval {
+    let gap = seen.longest_gap(struck - 100_000, well);
+    let during = |from: u64, to: u64| {
+        let within = |at: u64| (from..to).contains(&at);
+        let intervals = reply.intervals.iter();
+        intervals.filter(|turn| within(turn.granted_micros)).count()
+    };
+    let theirs = [
+        during(0, moved),
+        during(struck, well),
+        during(well, u64::MAX),
+    ];
+    seen.add(reply.intervals.iter().map(|interval| Interval {
         process: "jvm".to_owned(),
-        thread: interval.thread,
+        thread: interval.thread.clone(),
         granted_micros: interval.granted_micros,
         released_micros: interval.released_micros,
     }));
-    let own_gap = seen.longest_gap(struck - 100_000, well);
     let (summary, setbacks) = seen.assert_exclusive_but_for(&[struck]);
     println!(
-        "{} turns, {count} of the JVM, {later} of them after the failover; 12 moves in {:?}, {own_gap:?} without a grant here, \
-         overlaps 0, setbacks {setbacks}, lost {}, longest wait {:?}",
+        "{} turns, of the JVM {theirs:?} before, during and after the failover; {moves} moves in {:?}, then {gap:?} \
+         without a grant here; overlaps 0, setbacks {setbacks}, lost {}",
         summary.count,
         Duration::from_micros(moved - begun),
         seen.lost,
-        summary.longest_wait,
     );
-    assert!(count > 20 && summary.count_of("rust") > 100, "{summary:?}");
+    assert!(summary.count_of("rust") > 100, "{summary:?}");
+    assert!(summary.count_of("jvm") > 20, "{}", jvm.stderr());
     drop(jvm);
+    victim.restart();
+    cluster.wait_ok();
     for client in clients {
         close(client).await;
     }
-    victim.restart();
-    cluster.wait_ok();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_meets_anybody_over_moves_and_a_failover() {
+    let test = "nobody_meets_anybody_over_moves_and_a_failover";
+    nobody_meets_anybody(test, JvmSharding::Off, ShardedPubSub::Off, 8).await;
+}
+
+/// Sharded, a JVM hears nothing any more once the slot has moved, so here it does not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_meets_anybody_over_a_failover_of_a_shard() {
+    let test = "nobody_meets_anybody_over_a_failover_of_a_shard";
+    nobody_meets_anybody(test, JvmSharding::Auto, ShardedPubSub::Auto, 0).await;
 }
