@@ -54,6 +54,17 @@ pub(crate) async fn stage_with(settings: impl FnOnce(ClusterBuilder) -> ClusterB
     }
 }
 
+/// As [`stage_with`], with no other cluster beside it: for what takes all the machine has.
+pub(crate) async fn lone_stage_with(
+    settings: impl FnOnce(ClusterBuilder) -> ClusterBuilder,
+) -> Stage {
+    let permit = STAGES.acquire_many(2).await.expect("never closed");
+    Stage {
+        cluster: settings(Cluster::builder()).start(),
+        _permit: permit,
+    }
+}
+
 /// A master other than this one.
 pub(crate) fn other_than<'a>(cluster: &'a Cluster, master: &Server) -> &'a Server {
     let masters = cluster.masters();

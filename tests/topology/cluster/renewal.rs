@@ -7,7 +7,7 @@ use redlatch::{Client, Error, LockGuard, LossCause};
 use redlatch_support::{Cluster, Server, eventually_async, unique_name};
 use tokio::{task::JoinSet, time::sleep};
 
-use crate::common::{client_with, close, ms, secs, stage_with};
+use crate::common::{client_with, close, lone_stage_with, ms, secs};
 
 const LOCKS: usize = 10_000;
 const WATCHDOG: Duration = secs(6);
@@ -52,16 +52,16 @@ async fn round(client: &Client, locks: usize) -> Duration {
     }
     let before = last.0;
     let next = || (renewals() - before) as usize;
-    eventually_async("a round begins", WATCHDOG, async || next() > 0).await;
+    eventually_async("a round begins", WATCHDOG * 2, async || next() > 0).await;
     let begun = Instant::now();
-    eventually_async("the round ends", WATCHDOG, async || next() >= locks).await;
+    eventually_async("the round ends", WATCHDOG * 2, async || next() >= locks).await;
     begun.elapsed()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_master_costs_the_others_nothing() {
     // It is not to be replaced.
-    let cluster = stage_with(|builder| builder.node_timeout(secs(120))).await;
+    let cluster = lone_stage_with(|builder| builder.node_timeout(secs(120))).await;
     let client = client_with(&cluster, |builder| builder.watchdog_timeout(WATCHDOG)).await;
     let guards = take(&client, &cluster).await;
     let masters = cluster.masters();
@@ -108,7 +108,7 @@ async fn a_silent_master_costs_the_others_nothing() {
         frozen.elapsed()
     );
     assert!(latest < ms(500), "{latest:?}");
-    assert!(frozen.elapsed() < WATCHDOG + secs(1));
+    assert!(frozen.elapsed() < WATCHDOG * 2);
     // Two watchdog timeouts in all.
     sleep((WATCHDOG * 2).saturating_sub(frozen.elapsed())).await;
     let lost = healthy.iter().filter(|(_, guard)| guard.is_lost()).count();
