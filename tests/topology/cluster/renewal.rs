@@ -26,7 +26,9 @@ async fn take(client: &Client, cluster: &Cluster) -> Vec<(u16, LockGuard)> {
         let taken = join_all(taking).await;
         guards.extend(taken.into_iter().zip(names).map(|(guard, name)| {
             // The launcher gives each master the third it is due.
-            let third = usize::from(redlatch_support::slot_of(name)) * ranges.len() / 16_384;
+            let slot = usize::from(redlatch_support::slot_of(name));
+            let begun = |third: &usize| 16_384 * third / ranges.len() <= slot;
+            let third = (1..ranges.len()).filter(begun).count();
             (ranges[third], guard.expect("free"))
         }));
     }
