@@ -7,14 +7,26 @@ use fred::types::{
     config::{Config, Server, ServerConfig},
 };
 
-use crate::error::{Error, Result};
+use crate::{
+    access::check_address,
+    error::{Error, Result},
+};
 
 /// One or more addresses, read.
-#[derive(Debug)]
 pub(crate) struct Parsed {
     pub(crate) config: Config,
     /// Whether TLS is to be spoken. How is in no address.
     pub(crate) tls: bool,
+}
+
+/// Without the password.
+impl std::fmt::Debug for Parsed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parsed")
+            .field("hosts", &self.config.server.hosts())
+            .field("tls", &self.tls)
+            .finish_non_exhaustive()
+    }
 }
 
 const PLAIN: &str = "redis://";
@@ -24,6 +36,7 @@ const UNIX: [&str; 2] = ["redis+unix://", "redis+uds://"];
 impl Parsed {
     /// Reads `redis://`, `rediss://` and `redis+unix://`.
     pub(crate) fn read(url: &str) -> Result<Self> {
+        check_address(url)?;
         if let Some(rest) = UNIX.iter().find_map(|scheme| url.strip_prefix(scheme)) {
             let (config, tls) = (unix(rest)?, false);
             return Ok(Self { config, tls });
@@ -187,6 +200,7 @@ mod tests {
             "redis+unix:///s?name=x",
             "redis+unix:///s%2",
             "redis+unix:///s%zz",
+            "redis+unix://me:pass/word@here/s",
         ] {
             wrong(url);
         }

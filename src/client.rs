@@ -7,6 +7,7 @@ use fred::types::config::{ClusterDiscoveryPolicy, Config, ServerConfig};
 use tokio::runtime::Handle;
 
 use crate::{
+    access::{self, Opening},
     address::{self, Parsed},
     config::{NameMapper, ReplicaPolicy, Replicas, Settings, ShardedPubSub},
     connect::How,
@@ -180,6 +181,7 @@ pub struct ClientBuilder {
     settings: Settings,
     command_timeout: Option<Duration>,
     safety_poll: Option<Duration>,
+    pub(crate) opening: Opening,
 }
 
 impl ClientBuilder {
@@ -396,7 +398,7 @@ impl ClientBuilder {
             .safety_poll
             .unwrap_or(self.settings.safety_poll.min(watchdog / 3));
         self.settings.validate()?;
-        let config = self.config.ok_or_else(|| {
+        let mut config = self.config.ok_or_else(|| {
             Error::invalid("url", "no server was named: call url() or fred_config()")
         })?;
         if matches!(config.server, ServerConfig::Clustered { .. })
@@ -404,6 +406,7 @@ impl ClientBuilder {
         {
             return Err(Error::invalid("database", "a cluster has only database 0"));
         }
+        self.opening.log_in(&mut config);
         let runtime = Handle::try_current().map_err(|_| {
             Error::invalid("runtime", "connect must be called inside a tokio runtime")
         })?;
@@ -417,18 +420,20 @@ impl ClientBuilder {
             config.database.unwrap_or_default()
         );
         let engine = Engine::start(self.settings, server, Arc::new(transport), &runtime);
-        Ok(Client { engine })
+        self.opening.check(Client { engine }).await
     }
 }
 
 fn connect_error(config: &Config, fault: Fault) -> Error {
     let name: Arc<str> = address::shown(config).into();
     match fault {
-        Fault::Refused { refusal, text } => Error::Refused {
-            name,
-            refusal,
-            message: text,
-        },
+        Fault::Refused { refusal, text } => {
+            access::missing_at_login(&text).unwrap_or(Error::Refused {
+                name,
+                refusal,
+                message: text,
+            })
+        }
         other => Error::Unreachable {
             name,
             reason: other.to_string(),

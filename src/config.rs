@@ -30,7 +30,7 @@ pub enum ShardedPubSub {
     On,
     /// `PUBLISH` and `SUBSCRIBE`: every message goes to every node.
     Off,
-    /// Says and hears everything both ways, for a fleet whose members have different settings.
+    /// Says and hears everything both ways, where the cluster can, for a fleet whose members have different settings.
     Both,
 }
 

@@ -143,6 +143,19 @@ pub enum Error {
         /// The server's own words.
         message: String,
     },
+    /// The server's user lacks rights: see [`Client::self_test`](crate::Client::self_test). Nothing was changed.
+    ///
+    /// Where no [`self_test`](crate::ClientBuilder::self_test) was asked for, a missing right shows when it is needed, as
+    /// [`Refused`](Self::Refused). Two do not: without the right to publish a lock is given back and its waiters are not
+    /// woken ([`Event::WakeUpRefused`](crate::Event::WakeUpRefused)), and without that to subscribe they hear nothing
+    /// ([`Event::SubscriptionFailed`](crate::Event::SubscriptionFailed)). They look for themselves then, once a second.
+    #[non_exhaustive]
+    MissingRights {
+        /// What is to be granted, in the words of `ACL SETUSER`: `+publish`, `~app:*`, `&redisson_lock__channel:{app:*`.
+        rights: Vec<String>,
+        /// The server's own words about the first.
+        message: String,
+    },
     /// The server answered something this crate does not understand.
     #[non_exhaustive]
     UnexpectedReply {
@@ -420,6 +433,9 @@ impl fmt::Display for Error {
             } => write!(f, "no TLS with {}: {message}", Shown(name)),
             Self::Refused { name, message, .. } => {
                 write!(f, "the server refused {}: {message}", Shown(name))
+            }
+            Self::MissingRights { rights, message } => {
+                write!(f, "the server's user lacks {}: {message}", rights.join(" "))
             }
             Self::UnexpectedReply { name, reply } => {
                 write!(f, "unexpected reply for {}: {reply}", Shown(name))

@@ -52,6 +52,7 @@
 //!
 //! - `tls-rustls`: `rediss://` addresses, and `Tls` for what the system's authorities do not cover.
 
+pub mod access;
 mod address;
 mod backoff;
 mod client;
@@ -73,6 +74,7 @@ mod tls;
 pub use fred;
 
 pub use crate::{
+    access::Secret,
     backoff::BackOff,
     client::{Client, ClientBuilder},
     config::{Protocol, Replicas, ShardedPubSub},
@@ -100,3 +102,8 @@ pub use crate::tls::Tls;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The examples of the operations guide, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/operations.md")]
+struct Operations;

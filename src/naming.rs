@@ -59,6 +59,11 @@ pub(crate) fn marker_stem(name: &str) -> String {
     }
 }
 
+/// What the names of the marks begin with that clients leave on a semaphore or latch.
+pub(crate) fn mark_stem(name: &str) -> String {
+    prefixed("redlatch_once", name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,8 +6,9 @@ use redlatch::{
     Acquire, AcquireMulti, AnyLock, BackOff, Client, ClientBuilder, CloseReport, CountDownLatch,
     Error, Event, Events, ExpirablePermit, ExpirableSemaphore, Fair, Fenced, FencingToken, Group,
     GroupValue, HoldState, Inspection, Lock, LockGuard, LossCause, MultiGuard, MultiLock, Owner,
-    Protocol, RawLock, RawMultiLock, Read, ReadWriteLock, Refusal, Semaphore, SemaphorePermit,
-    Stats, Tls,
+    Protocol, RawLock, RawMultiLock, Read, ReadWriteLock, Refusal, Secret, Semaphore,
+    SemaphorePermit, Stats, Tls,
+    access::{Feature, Rules},
     fencing::{Checker, FencedCell, StaleToken},
 };
 
@@ -50,6 +51,8 @@ fn types_go_between_threads() {
         GroupValue,
         FencedCell,
     )>();
+    is_send_sync_static::<(Feature, Rules, Secret)>();
+    is_clone::<(Feature, Rules, Secret)>();
     is_unpin::<(LockGuard, MultiGuard)>();
     is_unpin::<Events>();
     is_clone::<(Client, Lock, RawLock, Error, Event)>();
@@ -66,6 +69,7 @@ fn futures_are_send() {
         is_send(&raw.force_unlock());
         is_send(&raw.hold_count());
         is_send(&client.inspect("x"));
+        is_send(&client.self_test([Feature::Inspect]));
         is_send(&client.close(std::time::Duration::ZERO));
         is_send(&Client::connect("redis://localhost"));
     }

@@ -82,7 +82,7 @@ impl Trade for Wire {
 
 /// The latch's channel: braces always, whatever the name has. A name with a hash tag of its own so gets a channel in
 /// another slot, which a cluster refuses; so it is in Redisson.
-fn latch_channel(name: &str) -> String {
+pub(crate) fn latch_channel(name: &str) -> String {
     format!("redisson_countdownlatch__channel__{{{name}}}")
 }
 

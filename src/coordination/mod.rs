@@ -59,11 +59,7 @@ impl Handle {
             announcement: announcement(self.engine.pubsub().arg(), &channel),
             second: naming::suffixed(&key, "timeout").into(),
             channel: channel.into(),
-            mark: format!(
-                "{}:{client}:{kind}",
-                naming::prefixed("redlatch_once", &key)
-            )
-            .into(),
+            mark: format!("{}:{client}:{kind}", naming::mark_stem(&key)).into(),
             key: key.into(),
         };
         let together = [&names.key, &names.second, &names.channel, &names.mark];
@@ -147,7 +143,7 @@ impl Handle {
 }
 
 /// The channel of both semaphores.
-fn semaphore_channel(name: &str) -> String {
+pub(crate) fn semaphore_channel(name: &str) -> String {
     naming::prefixed("redisson_sc", name)
 }
 

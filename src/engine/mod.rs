@@ -58,6 +58,7 @@ pub(crate) mod registry;
 pub(crate) mod release;
 pub(crate) mod renewal;
 mod replicated;
+mod rights;
 pub(crate) mod script;
 pub(crate) mod slot;
 pub(crate) mod tokens;

@@ -282,7 +282,10 @@ impl Wakeups {
 
     /// The connection for messages is gone.
     pub(crate) fn disconnected(&self, node: NodeId) {
-        self.ear_at(node).connected(0);
+        // A server that is not ours any more has no ear, and its connections end a little later.
+        if let Some(ear) = lock(&self.ears).get(&node) {
+            ear.connected(0);
+        }
     }
 
     /// Channels somebody listens on.

@@ -57,6 +57,7 @@ pub(crate) async fn close(client: Client) {
     let report = client.close(secs(5)).await;
     assert!(report.unreleased_permits.is_empty(), "{report:?}");
     assert_eq!(client.residue(), NOTHING);
+    Server::shared().nothing_was_refused();
 }
 
 /// Waits until a client's tables are empty.

@@ -165,7 +165,7 @@ async fn a_message_that_is_refused_loses_no_permit() {
             "ACL", "SETUSER", "mute", "on", ">pw", "~*", "+@all", "-publish",
         ])
         .accepted();
-    let url = server.url().replace("redis://", "redis://mute:pw@");
+    let url = format!("redis://mute:pw@127.0.0.1:{}", server.port());
     let client = connect(&url, |builder| builder).await;
     let semaphore = client.semaphore("s");
     let waiting = crate::kit::follow(semaphore.acquire());

@@ -164,3 +164,47 @@ async fn ten_thousand_holds_are_renewed_a_hundred_a_call_and_closed_together() {
     assert_eq!((report.released, report.unreleased.len()), (HOLDS, 0));
     assert_eq!(direct.cmd(&["DBSIZE"]).int(), 0);
 }
+
+/// Bar B17, the count alone: what the turns of four clients cost that all wait for one name. Redisson: 4.80 a turn.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b17_four_clients_with_250_waiters_each_do_not_ask_in_vain_for_long() {
+    const CLIENTS: usize = 4;
+    const WAITERS: usize = 250;
+    let server = Server::start();
+    let direct = server.direct();
+    let holder = connect(&server.url(), |builder| builder).await;
+    let guard = holder.lock("crowd").lock().await.expect("free");
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(connect(&server.url(), |builder| builder).await);
+    }
+    let tasks: Vec<_> = (0..CLIENTS * WAITERS)
+        .map(|task| {
+            let lock = clients[task % CLIENTS]
+                .lock("crowd")
+                .with_owner(Owner::fresh());
+            tokio::spawn(async move {
+                let guard = lock.lock().wait(secs(60)).await.expect("granted");
+                guard.unlock().await.expect("held");
+            })
+        })
+        .collect();
+    eventually_async("all four listen", secs(10), async || {
+        direct.numsub("redisson_lock__channel:{crowd}") == CLIENTS as i64
+            && clients.iter().all(|client| client.stats().waits >= 1)
+    })
+    .await;
+    direct.reset_stats();
+    let begun = Instant::now();
+    guard.unlock().await.expect("held");
+    for task in tasks {
+        task.await.expect("joins");
+    }
+    let calls = direct.command_calls("evalsha") as f64 / (CLIENTS * WAITERS) as f64;
+    println!("{calls:.2} scripts a turn, {:?} in all", begun.elapsed());
+    // A release, and one try of each client.
+    assert!(calls <= 5.0, "{calls}");
+    for client in clients.into_iter().chain([holder]) {
+        close(client).await;
+    }
+}

@@ -4,26 +4,23 @@ use std::{marker::PhantomData, time::Instant};
 
 use redlatch_support::{
     Direct, eventually_async,
-    jvm::{Jvm, JvmError, Pending, Reply},
-    unique_name,
+    jvm::{Jvm, JvmThread, Pending},
 };
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 
 use redlatch::Reentrant;
 
+pub(crate) use redlatch_support::jvm::{Answer, answer, follow};
+
 use crate::{
-    common::{LIMIT, secs, subscribed},
+    common::{secs, subscribed},
     kinds::Shared,
 };
-
-/// What a JVM call came to.
-pub(crate) type Answer = Result<Reply, JvmError>;
 
 /// One JVM thread and one lock: what `RLock` is to Java code.
 #[derive(Debug)]
 pub(crate) struct JavaLock<'a, K = Reentrant> {
-    jvm: &'a Jvm,
-    worker: String,
+    thread: JvmThread<'a>,
     name: String,
     kind: PhantomData<K>,
 }
@@ -39,8 +36,7 @@ impl<'a, K: Shared> JavaLock<'a, K> {
     /// A lock of this kind in the hands of a new thread.
     pub(crate) fn of(jvm: &'a Jvm, name: &str) -> Self {
         Self {
-            jvm,
-            worker: unique_name("thread"),
+            thread: JvmThread::new(jvm),
             name: name.to_owned(),
             kind: PhantomData,
         }
@@ -49,8 +45,7 @@ impl<'a, K: Shared> JavaLock<'a, K> {
     /// A lock of another kind with the same name, in the hands of the same thread.
     pub(crate) fn other<O: Shared>(&self) -> JavaLock<'a, O> {
         JavaLock {
-            jvm: self.jvm,
-            worker: self.worker.clone(),
+            thread: self.thread.again(),
             name: self.name.clone(),
             kind: PhantomData,
         }
@@ -60,15 +55,12 @@ impl<'a, K: Shared> JavaLock<'a, K> {
     pub(crate) fn begin(&self, op: &str, more: &[&str]) -> Pending {
         let mut args = vec![K::JAVA, &self.name];
         args.extend(more);
-        self.jvm.start_call(&self.worker, op, &args)
+        self.thread.begin(op, &args)
     }
 
     /// Interrupts the thread in the middle of what it does.
     pub(crate) async fn interrupt(&self) {
-        let interrupt = self
-            .jvm
-            .start_call(&self.worker, "interrupt", &[&self.worker]);
-        answer(interrupt).await.expect("answers");
+        self.thread.interrupt().await;
     }
 
     /// Runs an operation without holding up the runtime.
@@ -111,28 +103,8 @@ impl<'a, K: Shared> JavaLock<'a, K> {
 
     /// The owner id on the server, without what a kind may add to it.
     pub(crate) async fn owner(&self) -> String {
-        let thread = self.jvm.start_call(&self.worker, "threadid", &[]);
-        let thread = answer(thread).await.expect("a thread has an id").value;
-        format!("{}:{thread}", self.jvm.uuid())
+        self.thread.owner().await
     }
-}
-
-/// Waits for a JVM call without holding up the runtime.
-pub(crate) async fn answer(mut pending: Pending) -> Answer {
-    spawn_blocking(move || pending.wait(LIMIT))
-        .await
-        .expect("joins")
-        .unwrap_or_else(|| panic!("no answer from the JVM within {LIMIT:?}"))
-}
-
-/// Follows a JVM call from now on; gives its reply and when it came.
-pub(crate) fn follow(mut pending: Pending) -> JoinHandle<(Answer, Instant)> {
-    spawn_blocking(move || {
-        let reply = pending
-            .wait(LIMIT)
-            .unwrap_or_else(|| panic!("no answer from the JVM within {LIMIT:?}"));
-        (reply, Instant::now())
-    })
 }
 
 /// Says that the JVM refused because the thread does not hold the lock.

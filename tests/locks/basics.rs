@@ -84,6 +84,7 @@ async fn others_are_kept_out_and_woken_by_the_release() {
         direct().numsub(&channel) == 1
     })
     .await;
+    crate::common::asleep(&waiter, 1).await;
     let released = std::time::Instant::now();
     guard.unlock().await.expect("held");
     let second = waiting.await.expect("joins").expect("granted");

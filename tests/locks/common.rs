@@ -39,6 +39,7 @@ pub(crate) async fn close(client: Client) {
     let report = client.close(secs(5)).await;
     assert!(report.unreleased.is_empty(), "{report:?}");
     assert_eq!(client.residue(), NOTHING);
+    Server::shared().nothing_was_refused();
 }
 
 const NOTHING: &str = "Residue { names: 0, channels: 0, sleepers: 0, holds: 0, background: 0 }";

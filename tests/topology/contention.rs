@@ -1,27 +1,36 @@
 //! Tasks of several clients that contend for names, and what must be true of it afterwards.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use redlatch::{Client, Error, Fenced, FencingToken, Lock};
-use redlatch_support::history::{self, Interval};
-use tokio::task::JoinHandle;
+use redlatch_support::history::{self, Interval, Summary};
+use tokio::{task::JoinHandle, time::sleep};
 
-use crate::common::secs;
+use crate::common::{micros, ms, secs};
+
+/// A grant.
+#[derive(Debug, Clone)]
+struct Grant {
+    at: u64,
+    client: String,
+    token: i64,
+}
 
 /// What one name saw.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     intervals: Vec<Interval>,
-    /// Fencing tokens in the order of the grants.
-    tokens: Vec<(u64, i64)>,
+    grants: Vec<Grant>,
+    /// Holders that were told so.
     pub(crate) lost: usize,
-    /// How often the counter of tokens had to be raised.
+    /// Times a client was told that the counter is behind.
     pub(crate) resets: usize,
     pub(crate) errors: Vec<String>,
 }
@@ -31,16 +40,58 @@ impl Seen {
         self.intervals.len()
     }
 
+    /// The history, with what others saw of the same name.
+    #[track_caller]
+    fn check(&self) -> Summary {
+        history::check(&self.intervals).unwrap_or_else(|met| panic!("{met}"))
+    }
+
+    /// Adds the critical sections of others.
+    pub(crate) fn add(&mut self, intervals: impl IntoIterator<Item = Interval>) {
+        self.intervals.extend(intervals);
+    }
+
     /// Nobody met anybody, and no token was given twice or backwards.
     #[track_caller]
-    pub(crate) fn assert_exclusive(&self) -> history::Summary {
-        let summary = history::check(&self.intervals).unwrap_or_else(|met| panic!("{met}"));
-        let mut tokens = self.tokens.clone();
-        tokens.sort_unstable();
-        for pair in tokens.windows(2) {
-            assert!(pair[0].1 < pair[1].1, "tokens went back: {pair:?}");
+    pub(crate) fn assert_exclusive(&self) -> Summary {
+        let back = self.setbacks();
+        assert!(back.is_empty(), "tokens went back: {back:?}");
+        self.check()
+    }
+
+    /// As [`assert_exclusive`](Self::assert_exclusive) over failovers that began at these times, each of which may have
+    /// lost the last numbers of the counter. No client is ever given a number twice. Says how often the counter went back.
+    #[track_caller]
+    pub(crate) fn assert_exclusive_but_for(&self, faults: &[u64]) -> (Summary, usize) {
+        let back = self.setbacks();
+        for (before, after) in &back {
+            let explained = faults
+                .iter()
+                .any(|fault| before.at <= fault + 100_000 && *fault <= after.at);
+            assert!(explained, "{before:?} {after:?}, failovers at {faults:?}");
         }
-        summary
+        let mut highest: HashMap<&str, i64> = HashMap::new();
+        for grant in self.sorted() {
+            let before = highest.entry(&grant.client).or_default();
+            assert!(*before < grant.token, "{grant:?} after {before}");
+            *before = grant.token;
+        }
+        (self.check(), back.len())
+    }
+
+    fn sorted(&self) -> Vec<&Grant> {
+        let mut grants: Vec<_> = self.grants.iter().collect();
+        grants.sort_by_key(|grant| grant.at);
+        grants
+    }
+
+    /// Grants whose number is not higher than the one before.
+    fn setbacks(&self) -> Vec<(&Grant, &Grant)> {
+        self.sorted()
+            .windows(2)
+            .filter(|pair| pair[0].token >= pair[1].token)
+            .map(|pair| (pair[0], pair[1]))
+            .collect()
     }
 
     /// As [`assert_exclusive`](Self::assert_exclusive), but for what asynchronous replication explains: where two met since
@@ -49,13 +100,22 @@ impl Seen {
     pub(crate) fn assert_fenced(&self) {
         if let Err(met) = history::check(&self.intervals) {
             let token = |granted: u64| {
-                let found = self.tokens.iter().find(|(at, _)| *at == granted);
-                found.expect("noted").1
+                let found = self.grants.iter().find(|grant| grant.at == granted);
+                found.expect("noted").token
             };
             let [first, second] = [&met.first, &met.second].map(|one| token(one.granted_micros));
             println!("{met}; tokens {first} and {second}");
             assert!(first < second, "{met}; tokens {first} and {second}");
         }
+    }
+
+    /// The longest time without a grant between two moments.
+    pub(crate) fn longest_gap(&self, from: u64, to: u64) -> Duration {
+        let grants = self.sorted();
+        let within = grants.iter().map(|grant| grant.at);
+        let times: Vec<_> = within.filter(|at| (from..=to).contains(at)).collect();
+        let gaps = times.windows(2).map(|pair| pair[1] - pair[0]);
+        Duration::from_micros(gaps.max().unwrap_or(to - from))
     }
 }
 
@@ -66,21 +126,27 @@ pub(crate) struct Contention {
     tasks: Vec<JoinHandle<Seen>>,
 }
 
-fn micros() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    u64::try_from(now.expect("after 1970").as_micros()).expect("before the year 500000")
-}
-
 impl Contention {
-    /// Starts `tasks` tasks a client on the fenced lock `name`.
+    /// Starts `tasks` tasks a client on the fenced lock `name`, which do nothing but take it and give it back.
     pub(crate) fn start(clients: &[Client], name: &str, tasks: usize) -> Self {
+        Self::paced(clients, name, tasks, Duration::ZERO)
+    }
+
+    /// As [`start`](Self::start), with as much time under the lock and outside of it.
+    pub(crate) fn paced(clients: &[Client], name: &str, tasks: usize, pace: Duration) -> Self {
         let (stop, turns) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let tasks = (0..clients.len() * tasks)
             .map(|task| {
                 let client = task % clients.len();
-                let lock = clients[client].fenced_lock(name);
-                let (stop, turns) = (stop.clone(), Arc::clone(&turns));
-                tokio::spawn(contend(lock, format!("rust-{client}"), task, stop, turns))
+                let contender = Contender {
+                    lock: clients[client].fenced_lock(name),
+                    client: format!("rust-{client}"),
+                    task,
+                    pace,
+                    stop: stop.clone(),
+                    turns: Arc::clone(&turns),
+                };
+                tokio::spawn(contender.run())
             })
             .collect();
         Self { stop, turns, tasks }
@@ -96,7 +162,7 @@ impl Contention {
         let (begun, goal) = (Instant::now(), self.turns() + turns);
         while self.turns() < goal {
             assert!(begun.elapsed() < limit, "nobody got in for {limit:?}");
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            sleep(ms(1)).await;
         }
         begun.elapsed()
     }
@@ -108,7 +174,7 @@ impl Contention {
         for task in self.tasks {
             let seen = task.await.expect("no panic");
             all.intervals.extend(seen.intervals);
-            all.tokens.extend(seen.tokens);
+            all.grants.extend(seen.grants);
             all.lost += seen.lost;
             all.resets += seen.resets;
             all.errors.extend(seen.errors);
@@ -117,50 +183,68 @@ impl Contention {
     }
 }
 
-async fn contend(
+struct Contender {
     lock: Lock<Fenced>,
-    process: String,
+    client: String,
     task: usize,
+    pace: Duration,
     stop: Arc<AtomicBool>,
     turns: Arc<AtomicU64>,
-) -> Seen {
-    let mut seen = Seen::default();
-    while !stop.load(Ordering::Acquire) {
-        let guard = match lock.lock().wait(secs(30)).await {
-            Ok(guard) => guard,
-            // The new master does not know the last tokens.
-            Err(Error::FencingReset { seen: highest, .. }) => {
-                seen.resets += 1;
-                if let Err(error) = lock.raise_counter(FencingToken::new(highest)).await {
-                    seen.errors.push(error.to_string());
+}
+
+impl Contender {
+    async fn run(self) -> Seen {
+        let mut seen = Seen::default();
+        while !self.stop.load(Ordering::Acquire) {
+            let guard = match self.lock.lock().wait(secs(30)).await {
+                Ok(guard) => guard,
+                Err(Error::FencingReset { seen: token, .. }) => {
+                    seen.resets += 1;
+                    let token = FencingToken::new(token);
+                    if let Err(error) = self.lock.raise_counter(token).await {
+                        seen.errors.push(error.to_string());
+                    }
+                    continue;
                 }
-                continue;
-            }
-            Err(error) => {
-                seen.errors.push(error.to_string());
-                continue;
-            }
-        };
-        let granted = micros();
-        seen.tokens.push((granted, guard.token().get()));
-        turns.fetch_add(1, Ordering::AcqRel);
-        tokio::task::yield_now().await;
-        // Whatever happens after that is not this holder's any more.
-        let lost = guard.is_lost();
-        let released = micros();
-        match guard.unlock().await {
-            Ok(()) => {}
-            Err(Error::Lost { .. }) => seen.lost += 1,
-            Err(error) => seen.errors.push(error.to_string()),
-        }
-        if !lost {
-            seen.intervals.push(Interval {
-                process: process.clone(),
-                thread: task.to_string(),
-                granted_micros: granted,
-                released_micros: released,
+                Err(error) => {
+                    seen.errors.push(error.to_string());
+                    continue;
+                }
+            };
+            let granted = micros();
+            seen.grants.push(Grant {
+                at: granted,
+                client: self.client.clone(),
+                token: guard.token().get(),
             });
+            self.turns.fetch_add(1, Ordering::AcqRel);
+            self.pause().await;
+            // Whatever happens after that is not this holder's any more.
+            let lost = guard.is_lost();
+            let released = micros();
+            match guard.unlock().await {
+                Ok(()) => {}
+                Err(Error::Lost { .. }) => seen.lost += 1,
+                Err(error) => seen.errors.push(error.to_string()),
+            }
+            if !lost {
+                seen.intervals.push(Interval {
+                    process: self.client.clone(),
+                    thread: self.task.to_string(),
+                    granted_micros: granted,
+                    released_micros: released,
+                });
+            }
+            self.pause().await;
+        }
+        seen
+    }
+
+    async fn pause(&self) {
+        if self.pace.is_zero() {
+            tokio::task::yield_now().await;
+        } else {
+            sleep(self.pace).await;
         }
     }
-    seen
 }

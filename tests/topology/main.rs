@@ -3,5 +3,6 @@
 mod cluster;
 mod common;
 mod contention;
+mod interop;
 mod replication;
 mod sentinel;

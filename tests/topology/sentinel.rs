@@ -240,3 +240,35 @@ async fn a_master_that_wakes_up_is_not_asked_any_more() {
     stale.close(ms(100)).await;
     close(client).await;
 }
+
+/// The setting to recommend: a master whose replicas have gone over to another one takes no writes, from the first moment it
+/// is awake again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_wakes_up_refuses_where_it_needs_replicas() {
+    let sentinels = Sentinels::builder().min_replicas(1, secs(2)).start();
+    let client = client_of(&sentinels).await;
+    let name = unique_name("refused");
+    let old = sentinels.master();
+    let stale = Client::builder()
+        .url(old.url())
+        .expect("url")
+        .outage_patience(secs(4))
+        .connect()
+        .await
+        .expect("connects");
+    let before = stale.lock(unique_name("before")).lock().await;
+    before.expect("free").unlock().await.expect("held");
+    old.freeze();
+    sentinels.master_after(old);
+    let guard = client.lock(&*name).lock().await.expect("free");
+    // Its replicas have been silent for longer than it tolerates.
+    tokio::time::sleep(secs(2)).await;
+    old.thaw();
+    let granted = stale.lock(&*name).lock().wait(ms(300)).await;
+    println!("{granted:?}");
+    assert!(granted.is_err(), "two hold it");
+    assert!(!guard.is_lost());
+    guard.unlock().await.expect("held");
+    stale.close(ms(100)).await;
+    close(client).await;
+}

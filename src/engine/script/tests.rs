@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use super::*;
 use crate::{
-    coordination,
+    access, coordination,
     engine::protocol::{Ask, Call, Question, Rest},
     fencing,
     lock::{
@@ -67,6 +67,7 @@ fn all_scripts() -> Vec<&'static Script> {
     scripts.extend(spin::SCRIPTS);
     scripts.extend(group::SCRIPTS);
     scripts.extend(fencing::SCRIPTS);
+    scripts.extend(access::SCRIPTS);
     scripts.extend(coordination::scripts());
     scripts
 }

@@ -6,10 +6,10 @@ use std::{
 };
 
 use fred::{prelude::ServerConfig, types::config::Server};
-use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::{
     runtime::Handle,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout_at},
 };
 
 use super::{
@@ -30,6 +30,10 @@ use crate::{
 const WITNESSES: usize = 3;
 /// Shortest pause between two looks.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+/// Longest pause between two looks where doubts go on and the looks find nothing new.
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+/// How long the others may be behind the first who answers.
+const BEHIND: Duration = Duration::from_millis(100);
 /// Pause between looks while a master does not answer or a slot has nobody.
 const TROUBLED_PAUSE: Duration = Duration::from_millis(150);
 
@@ -88,12 +92,12 @@ async fn look_through(
         let pubsub = match settings.sharded_pubsub {
             ShardedPubSub::On => PubSub::Sharded,
             ShardedPubSub::Off => PubSub::Broadcast,
-            ShardedPubSub::Both => PubSub::Both,
-            ShardedPubSub::Auto => {
+            mode @ (ShardedPubSub::Auto | ShardedPubSub::Both) => {
                 let probe = owner
                     .link()
                     .query("PUBSUB", &["SHARDNUMSUB", "0"], deadline);
                 match probe.await {
+                    Ok(_) if mode == ShardedPubSub::Both => PubSub::Both,
                     Ok(_) => PubSub::Sharded,
                     Err(Fault::Refused { .. }) => PubSub::Broadcast,
                     Err(other) => return Err(other),
@@ -138,6 +142,7 @@ pub(super) async fn keep(fleet: Weak<Fleet>) {
     let Some(mut doubts) = fleet.upgrade().map(|fleet| fleet.doubts()) else {
         return;
     };
+    let mut rest = SHORTEST_PAUSE;
     loop {
         let Some(strong) = fleet.upgrade() else {
             return;
@@ -148,45 +153,90 @@ pub(super) async fn keep(fleet: Weak<Fleet>) {
             strong.settings.topology_refresh
         };
         drop(strong);
-        tokio::select! {
-            doubted = doubts.changed() => if doubted.is_err() {
-                return;
+        let doubted = tokio::select! {
+            doubted = doubts.changed() => match doubted {
+                Ok(()) => true,
+                Err(_) => return,
             },
-            () = sleep(jitter(pause)) => {}
-        }
+            () = sleep(jitter(pause)) => false,
+        };
         let Some(strong) = fleet.upgrade() else {
             return;
         };
         doubts.mark_unchanged();
-        troubled = look(&strong).await;
+        let seen = look(&strong).await;
         drop(strong);
-        sleep(SHORTEST_PAUSE).await;
+        troubled = seen.troubled;
+        rest = if doubted && !seen.news {
+            (rest * 2).min(LONGEST_PAUSE)
+        } else {
+            SHORTEST_PAUSE
+        };
+        sleep(jitter(rest)).await;
     }
 }
 
-/// Asks some nodes, takes over what they agree on, and says whether all is not well.
-async fn look(fleet: &Arc<Fleet>) -> bool {
+/// What a look came to.
+struct Look {
+    /// All is not well.
+    troubled: bool,
+    /// Something had changed.
+    news: bool,
+}
+
+/// Asks some nodes and takes over what they agree on.
+async fn look(fleet: &Arc<Fleet>) -> Look {
     let nodes = fleet.nodes();
     let open = nodes.iter().filter(|node| node.is_open());
     // Another set each time, so that no node's word stands alone for long.
     let first = usize::try_from(uuid::Uuid::new_v4().as_u128() % 1_024).unwrap_or_default();
     let open: Vec<_> = open.collect();
-    let witnesses = (0..open.len().min(WITNESSES))
+    let asked = open.len().min(WITNESSES);
+    let witnesses = (0..asked)
         .filter_map(|i| open.get((first + i) % open.len()))
         .map(|node| ask(fleet, node));
-    let mut views: Vec<_> = join_all(witnesses).await.into_iter().flatten().collect();
+    let mut views = gather(witnesses).await;
+    let all_answered = views.len() == asked;
     if views.is_empty() {
         let seeds = seeds(&fleet.config);
-        let strangers = seeds.iter().map(|seed| ask_stranger(fleet, seed));
-        views = join_all(strangers).await.into_iter().flatten().collect();
+        views = gather(seeds.iter().map(|seed| ask_stranger(fleet, seed))).await;
     }
     if views.is_empty() {
-        return true;
+        return Look {
+            troubled: true,
+            news: false,
+        };
     }
     let layout = Layout::merge(&views);
-    fleet.adopt(&layout);
+    let news = fleet.adopt(&layout);
     let nobodys = layout.owners.iter().filter(|owner| owner.is_none()).count();
-    (nobodys > 0 && nobodys < SLOTS) || !fleet.is_open()
+    let troubled = !all_answered || (nobodys > 0 && nobodys < SLOTS) || !fleet.is_open();
+    Look { troubled, news }
+}
+
+/// What those say who answer at about the same time: a frozen server keeps nobody.
+async fn gather<F>(asking: impl Iterator<Item = F>) -> Vec<Vec<Claim>>
+where
+    F: Future<Output = Option<Vec<Claim>>>,
+{
+    let mut asking: FuturesUnordered<_> = asking.collect();
+    let mut views = Vec::new();
+    let mut limit = None;
+    loop {
+        let next = asking.next();
+        let next = match limit {
+            Some(limit) => timeout_at(limit, next).await.unwrap_or_default(),
+            None => next.await,
+        };
+        match next {
+            Some(Some(view)) => {
+                views.push(view);
+                limit.get_or_insert_with(|| Instant::now() + BEHIND);
+            }
+            Some(None) => {}
+            None => return views,
+        }
+    }
 }
 
 fn names(fleet: &Fleet) -> bool {

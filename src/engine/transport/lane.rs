@@ -2,6 +2,7 @@
 //! and gives up never, so that no caller ever depends on a task that may have died.
 
 use std::{
+    fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -43,7 +44,6 @@ pub(super) struct Pace {
 }
 
 /// One supervised connection.
-#[derive(Debug)]
 pub(super) struct Lane {
     purpose: Purpose,
     config: Dial,
@@ -60,6 +60,16 @@ enum Stage {
     Connecting { reason: String },
     Open(Arc<Link>),
     Closed,
+}
+
+impl fmt::Debug for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The configuration has the password in it.
+        f.debug_struct("Lane")
+            .field("purpose", &self.purpose)
+            .field("current", &self.current)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Lane {

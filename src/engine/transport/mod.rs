@@ -140,6 +140,16 @@ pub(crate) enum Signal {
     NotFenced { reason: String },
 }
 
+impl Signal {
+    /// Whether a connection is gone.
+    fn is_down(&self) -> bool {
+        matches!(
+            self,
+            Self::CommandsDown { .. } | Self::SubscriberDown { .. }
+        )
+    }
+}
+
 /// One request.
 #[derive(Debug, Clone)]
 pub(crate) enum Request {

@@ -11,6 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use fred::{
+    clients::Pipeline,
     prelude::{Client, ClientLike, Error as FredError, LuaInterface, PubsubInterface},
     types::{Key, MultipleKeys, Value},
 };
@@ -195,8 +196,9 @@ impl Node {
         }
         if mode.plain() {
             let channels = texts(channels)?;
-            let request = async { link.client.subscribe(channels).await };
-            confirmed(&self.subscriber, &link, deadline, request).await?;
+            let batch = link.client.pipeline();
+            let queued = async { batch.subscribe(channels).await };
+            confirmed(&self.subscriber, &link, deadline, &batch, queued).await?;
         }
         Ok(())
     }
@@ -208,17 +210,23 @@ impl Node {
         channels: &[Bytes],
         deadline: Instant,
     ) -> Result<(), Fault> {
+        // To name none would mean all.
+        if channels.is_empty() {
+            return Ok(());
+        }
         let link = self.subscriber.link(deadline).await?;
         if mode.sharded() {
             for channel in texts(channels)? {
-                let request = async { link.client.sunsubscribe(channel).await };
-                confirmed(&self.subscriber, &link, deadline, request).await?;
+                let batch = link.client.pipeline();
+                let queued = async { batch.sunsubscribe(channel).await };
+                confirmed(&self.subscriber, &link, deadline, &batch, queued).await?;
             }
         }
         if mode.plain() {
             let channels = texts(channels)?;
-            let request = async { link.client.unsubscribe(channels).await };
-            confirmed(&self.subscriber, &link, deadline, request).await?;
+            let batch = link.client.pipeline();
+            let queued = async { batch.unsubscribe(channels).await };
+            confirmed(&self.subscriber, &link, deadline, &batch, queued).await?;
         }
         Ok(())
     }
@@ -291,22 +299,25 @@ impl Drop for Node {
     }
 }
 
-/// Runs a (un)subscription and then a `PING` on the same socket, since the client answers a subscription before the
-/// server has seen it, and an error of the subscription arrives as the answer to whatever comes next.
+/// Sends what `queued` puts into `batch`, a (un)subscription, and a `PING` behind it on the same socket, since the client
+/// answers a subscription before the server has seen it, and an error of the subscription arrives as the answer to whatever
+/// comes next. Both go in one batch: the client drops an error for which nothing is waiting yet.
 ///
 /// After a refusal the link is given up: its replies can no longer be told apart.
 async fn confirmed(
     lane: &Lane,
     link: &Link,
     deadline: Instant,
-    request: impl Future<Output = Result<(), FredError>>,
+    batch: &Pipeline<Client>,
+    queued: impl Future<Output = Result<(), FredError>>,
 ) -> Result<(), Fault> {
-    let sent = pin!(async { request.await.map(|()| Value::Null) });
-    let barrier = match link.answered(sent, deadline).await {
-        Ok(_) => link.query("PING", &[], deadline).await,
-        Err(fault) => Err(fault),
-    };
-    match barrier {
+    let sent = pin!(async {
+        queued.await?;
+        let none: Vec<Value> = Vec::new();
+        let () = batch.custom(custom_command("PING"), none).await?;
+        batch.last().await
+    });
+    match link.answered(sent, deadline).await {
         Ok(_) => Ok(()),
         Err(fault) => {
             if matches!(fault, Fault::Refused { .. }) {

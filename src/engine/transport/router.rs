@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -35,6 +35,8 @@ use crate::{config::Settings, engine::jitter, error::Refusal};
 
 /// How long a server that is not responsible any more may take to answer what is in flight.
 const LAST_WORD: Duration = Duration::from_millis(100);
+/// A server that keeps a request for that long may have been replaced.
+const OVERDUE: Duration = Duration::from_millis(200);
 /// Pause before a request is sent again that a slot on the move has turned away.
 const MOVING: Duration = Duration::from_millis(5);
 const LONGEST_MOVING: Duration = Duration::from_millis(100);
@@ -175,7 +177,8 @@ impl Transport for Router {
         Box::pin(async move {
             let node = fleet.home(0, deadline).await?;
             let link = node.link(deadline).await?;
-            node.execute(&link, request, false, deadline).await
+            let reply = node.execute(&link, request, false, deadline).await;
+            reply.map_err(not_a_cluster)
         })
     }
 
@@ -222,7 +225,22 @@ impl Transport for Router {
         let fleet = self.fleet.clone();
         Box::pin(async move {
             let node = fleet.node(node)?;
-            node.unsubscribe(fleet.pubsub, &channels, deadline).await
+            let mode = fleet.pubsub;
+            if !mode.sharded() {
+                return node.unsubscribe(mode, &channels, deadline).await;
+            }
+            // A slot that moved took its sharded subscriptions along. To take one back where it was is refused, and a
+            // refusal costs the connection, with all that others hear on it.
+            let chart = fleet.chart.borrow().clone();
+            let (here, moved): (Vec<_>, Vec<_>) = channels.into_iter().partition(|channel| {
+                let home = chart.home(slot_of(channel));
+                home.is_some_and(|home| home.id == node.id)
+            });
+            if mode.plain() {
+                node.unsubscribe(PubSub::Broadcast, &moved, deadline)
+                    .await?;
+            }
+            node.unsubscribe(mode, &here, deadline).await
         })
     }
 
@@ -235,7 +253,8 @@ impl Transport for Router {
         let fleet = self.fleet.clone();
         Box::pin(async move {
             let node = fleet.node(node)?;
-            let unheard = node.unheard(channels, deadline).await?;
+            let asking = pin!(node.unheard(channels, deadline));
+            let unheard = fleet.doubting(asking).await?;
             if !unheard.is_empty() {
                 fleet.cast_doubt();
             }
@@ -347,15 +366,27 @@ impl Fleet {
         self.nodes()
             .into_iter()
             .find(|node| node.id == id)
-            .ok_or_else(|| Fault::NotSent {
-                reason: "the server is not one of ours any more".to_owned(),
-            })
+            .ok_or_else(not_ours)
+    }
+
+    fn is_closed(&self) -> bool {
+        lock(&self.nodes).closed
     }
 
     fn start(&self, sink: SignalSink) {
-        let _ = self.sink.set(sink.clone());
+        let doubt = self.doubt.clone();
+        let sink = self.sink.get_or_init(|| {
+            Arc::new(move |signal| {
+                // Whoever hangs up may have been replaced.
+                let down = Signal::is_down(&signal);
+                sink(signal);
+                if down {
+                    doubt.send_modify(|doubts| *doubts += 1);
+                }
+            })
+        });
         for node in self.nodes() {
-            node.start(&self.runtime, &sink);
+            node.start(&self.runtime, sink);
         }
     }
 
@@ -427,6 +458,12 @@ impl Fleet {
             let reply = self.try_at(&node, slot, &request, deadline).await;
             let reply = match reply {
                 None => continue,
+                // It was given up while the request waited for its connection.
+                Some(Err(Fault::Closed)) if !self.is_closed() => {
+                    self.cast_doubt();
+                    sleep(jitter(MOVING)).await;
+                    continue;
+                }
                 Some(Err(fault @ (Fault::Unknown { .. } | Fault::NotSent { .. }))) => {
                     self.cast_doubt();
                     return Err(fault);
@@ -478,11 +515,6 @@ impl Fleet {
             biased;
             link = node.link(deadline) => match link {
                 Ok(link) => link,
-                // Given up in favour of another, which the chart tells of.
-                Err(Fault::Closed) if !lock(&self.nodes).closed => {
-                    sleep(MOVING).await;
-                    return None;
-                }
                 Err(fault) => return Some(Err(fault)),
             },
             () = &mut left => return None,
@@ -490,7 +522,7 @@ impl Fleet {
         let mut reply = pin!(node.execute(&link, request.clone(), false, deadline));
         tokio::select! {
             biased;
-            reply = &mut reply => return Some(reply),
+            reply = self.doubting(reply.as_mut()) => return Some(reply),
             () = &mut left => {}
         }
         let late = timeout(LAST_WORD, reply).await;
@@ -501,10 +533,24 @@ impl Fleet {
         }))
     }
 
+    /// Waits for a reply, with growing doubt.
+    async fn doubting<T>(&self, mut reply: Pin<&mut impl Future<Output = T>>) -> T {
+        loop {
+            tokio::select! {
+                biased;
+                reply = &mut reply => return reply,
+                () = sleep(OVERDUE) => self.cast_doubt(),
+            }
+        }
+    }
+
     async fn ask(&self, to: &Address, request: Request, deadline: Instant) -> Result<Reply, Fault> {
         let node = self.open(to)?;
-        let link = node.link(deadline).await?;
-        node.execute(&link, request, true, deadline).await
+        match node.link(deadline).await {
+            Ok(link) => node.execute(&link, request, true, deadline).await,
+            Err(Fault::Closed) if !self.is_closed() => Err(not_ours()),
+            Err(fault) => Err(fault),
+        }
     }
 
     /// Reads a redirection, and notes what it says for good.
@@ -591,13 +637,13 @@ impl Fleet {
         }
     }
 
-    /// Takes over a layout: connects to who is new and gives up who is gone.
-    pub(super) fn adopt(&self, layout: &Layout) {
+    /// Takes over a layout: connects to who is new and gives up who is gone. Says whether anything has changed.
+    pub(super) fn adopt(&self, layout: &Layout) -> bool {
         let mut masters = Vec::new();
         lock(&self.nodes).aliases = layout.aliases.clone();
         for address in &layout.masters {
             let Ok(node) = self.open(address) else {
-                return;
+                return false;
             };
             masters.push(node);
         }
@@ -637,6 +683,26 @@ impl Fleet {
             node.shut();
             self.tell(Signal::Gone { node: node.id });
         }
+        moved
+    }
+}
+
+fn not_ours() -> Fault {
+    Fault::NotSent {
+        reason: "the server is not one of ours any more".to_owned(),
+    }
+}
+
+/// A client of one server that is sent to another has been set up wrongly: nothing will change that.
+fn not_a_cluster(fault: Fault) -> Fault {
+    match fault {
+        Fault::Refused { text, .. } if Redirect::parse(&text, "").is_some() => Fault::Refused {
+            refusal: Refusal::Other,
+            text: format!(
+                "{text}; the server is a node of a cluster, which this client was not told"
+            ),
+        },
+        fault => fault,
     }
 }
 

@@ -2,7 +2,8 @@
 -- lock is freed when there is none.
 -- Interchangeable with: RedissonReadLock.unlockInnerAsync
 -- KEYS[1] lock name (hash)
--- KEYS[2] what the markers' names begin with
+-- KEYS[2] what the markers' names begin with; never there, so that no server acts while some markers are at another: with
+-- a key missing, a slot on the move turns the request away
 -- KEYS[i] this owner's markers, as many as it may have
 -- ARGV[1] owner field
 -- ARGV[2] read holds that remain

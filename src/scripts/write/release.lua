@@ -2,7 +2,8 @@
 -- long as their markers last.
 -- Interchangeable with: RedissonWriteLock.unlockInnerAsync
 -- KEYS[1] lock name (hash)
--- KEYS[2] what the markers' names begin with
+-- KEYS[2] what the markers' names begin with; never there, so that no server acts while some markers are at another: with
+-- a key missing, a slot on the move turns the request away
 -- ARGV[1] owner's write field
 -- ARGV[2] write holds that remain
 -- ARGV[3] time to live in ms for the holds that remain

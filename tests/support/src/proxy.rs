@@ -26,6 +26,8 @@ pub use rule::{Action, MessageAction, MessageRule, Rule, RuleHandle};
 
 use rule::Active;
 
+use crate::server::user;
+
 /// A proxy on a loopback port before one server. It ends, and closes its connections, when it goes out of scope.
 #[derive(Debug)]
 pub struct Proxy {
@@ -157,9 +159,9 @@ impl Proxy {
         self.port
     }
 
-    /// The address as `redis://127.0.0.1:PORT`.
+    /// The address as `redis://127.0.0.1:PORT`, with a user and password where `REDLATCH_TEST_USER` asks for one.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        user::url(user::wanted(), self.port)
     }
 
     /// How many connections are open now.

@@ -316,11 +316,30 @@ impl Direct {
             .collect()
     }
 
+    /// What the server has refused for want of a right: who, what, and how often, newest first.
+    #[track_caller]
+    pub fn acl_log(&self) -> Vec<BTreeMap<String, String>> {
+        let log = self.cmd(&["ACL", "LOG"]).accepted();
+        log.items().iter().map(refusal).collect()
+    }
+
     /// Removes every key.
     #[track_caller]
     pub fn flushall(&self) {
         self.cmd(&["FLUSHALL"]).accepted();
     }
+}
+
+/// An entry of `ACL LOG`, as far as it says who was refused what.
+pub(crate) fn refusal(entry: &Value) -> BTreeMap<String, String> {
+    let (pairs, _) = entry.items().as_chunks::<2>();
+    pairs
+        .iter()
+        .map(|[name, value]| (name.text(), value.text()))
+        .filter(|(name, _)| {
+            ["count", "reason", "context", "object", "username"].contains(&name.as_str())
+        })
+        .collect()
 }
 
 impl Connection {

@@ -3,6 +3,7 @@
 mod builder;
 mod ports;
 mod process;
+pub(crate) mod user;
 
 pub use builder::ServerBuilder;
 pub(crate) use builder::start_all;
@@ -21,6 +22,8 @@ use crate::tls::Certificates;
 use ports::Ports;
 use process::{Guardian, Running, Setup, signal};
 
+pub use user::TEST_USER;
+
 /// The environment variable that chooses the flavor [`Server::start`] uses.
 pub const TEST_SERVER: &str = "REDLATCH_TEST_SERVER";
 
@@ -32,6 +35,8 @@ pub const TEST_SERVER: &str = "REDLATCH_TEST_SERVER";
 pub struct Server {
     setup: Setup,
     ports: Ports,
+    /// Whether tests log in as a user that may do nothing but what the library needs.
+    confined: bool,
     state: Mutex<State>,
 }
 
@@ -110,6 +115,20 @@ impl Server {
         self.ports.plain
     }
 
+    /// Checks that the user of `REDLATCH_TEST_USER` was refused nothing so far; without it, does nothing. A server that is
+    /// dropped does this by itself.
+    ///
+    /// # Panics
+    ///
+    /// When something was refused, saying what.
+    #[track_caller]
+    pub fn nothing_was_refused(&self) {
+        if self.confined {
+            let refused = user::refused(&self.direct());
+            assert!(refused.is_empty(), "the user was refused: {refused:#?}");
+        }
+    }
+
     /// The port of the cluster bus, of a server that is a node of a cluster.
     pub fn bus_port(&self) -> Option<u16> {
         self.ports.bus
@@ -121,8 +140,11 @@ impl Server {
     }
 
     /// The address as `redis://127.0.0.1:PORT`, or `redis://:PASSWORD@127.0.0.1:PORT` where [`ServerBuilder::password`]
-    /// set one.
+    /// set one, or with the user of `REDLATCH_TEST_USER`.
     pub fn url(&self) -> String {
+        if self.confined {
+            return user::url(true, self.ports.plain);
+        }
         match &self.setup.password {
             Some(password) => format!("redis://:{password}@{}", self.address()),
             None => format!("redis://{}", self.address()),
@@ -285,8 +307,14 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        let refused = if self.confined && !std::thread::panicking() {
+            user::refused(&self.direct())
+        } else {
+            Vec::new()
+        };
         self.kill();
         let _ = std::fs::remove_dir_all(&self.setup.folder);
+        assert!(refused.is_empty(), "the user was refused: {refused:#?}");
     }
 }
 

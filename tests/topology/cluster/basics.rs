@@ -105,3 +105,36 @@ async fn names_that_fall_apart_are_refused_up_front() {
     ));
     close(client).await;
 }
+
+/// Who takes a node for a server of its own is told so at once, and the other way round.
+#[tokio::test]
+async fn a_client_that_was_set_up_for_something_else_is_told() {
+    let cluster = Cluster::shared();
+    let masters = cluster.masters();
+    let single = redlatch::Client::connect(masters[0].url()).await;
+    let single = single.expect("connects");
+    let begun = std::time::Instant::now();
+    let elsewhere = cluster.name_on(masters[1], "elsewhere");
+    let error = single.lock(&*elsewhere).lock().await.expect_err("not here");
+    assert!(error.to_string().contains("node of a cluster"), "{error}");
+    assert!(begun.elapsed() < secs(2));
+    close(single).await;
+    let server = redlatch_support::Server::shared();
+    let builder = redlatch::Client::builder().cluster([server.url()]);
+    let error = builder
+        .expect("url")
+        .connect()
+        .await
+        .expect_err("no cluster");
+    assert!(
+        error.to_string().contains("cluster support disabled"),
+        "{error}"
+    );
+    let builder = redlatch::Client::builder().sentinel("mymaster", [server.url()]);
+    let error = builder
+        .expect("url")
+        .connect()
+        .await
+        .expect_err("no sentinel");
+    assert!(error.to_string().contains("SENTINEL"), "{error}");
+}

@@ -8,31 +8,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redlatch::{Client, Owner};
-use redlatch_support::{Cluster, Server, slot_of};
+use redlatch::Owner;
+use redlatch_support::slot_of;
 
 use crate::{
-    common::{asleep, client_with, close, ms, secs},
+    common::{asleep, client_with, close, far_sighted, hearers, ms, other_than, secs, stage},
     contention::Contention,
 };
-
-/// A client whose safety poll comes too late to help.
-async fn far_sighted(cluster: &Cluster) -> Client {
-    client_with(cluster, |builder| builder.safety_poll(secs(25))).await
-}
-
-fn other_than<'a>(cluster: &'a Cluster, master: &Server) -> &'a Server {
-    let masters = cluster.masters();
-    let other = masters
-        .into_iter()
-        .find(|node| node.port() != master.port());
-    other.expect("three masters")
-}
 
 /// Where Redisson is 28 s late: the waiter's subscription goes with the slot.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_waiter_follows_its_slot_and_wakes_by_message() {
-    let cluster = Cluster::start();
+    let cluster = stage().await;
     let (one, other) = (far_sighted(&cluster).await, far_sighted(&cluster).await);
     let mut worst = Duration::ZERO;
     for round in 0..3 {
@@ -65,17 +52,7 @@ async fn a_waiter_follows_its_slot_and_wakes_by_message() {
         let home = cluster.master_of_slot(slot).direct();
         let channel = format!("redisson_lock__channel:{{{name}}}");
         redlatch_support::eventually("the waiter listens at the new master", secs(5), || {
-            home.cmd(&["PUBSUB", "SHARDNUMSUB", &channel])
-                .items()
-                .get(1)
-                .map(redlatch_support::Value::int)
-                == Some(1)
-                || home
-                    .cmd(&["PUBSUB", "NUMSUB", &channel])
-                    .items()
-                    .get(1)
-                    .map(redlatch_support::Value::int)
-                    == Some(1)
+            hearers(&home, &channel) == 1
         });
         tokio::time::sleep(ms(20)).await;
         let freed = Instant::now();
@@ -95,7 +72,7 @@ async fn a_waiter_follows_its_slot_and_wakes_by_message() {
 /// A holder notices nothing: no error, no loss, the same holds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_holder_keeps_what_it_has_at_every_step() {
-    let cluster = Cluster::start();
+    let cluster = stage().await;
     let client = client_with(&cluster, |builder| builder.watchdog_timeout(secs(3))).await;
     let name = cluster.name_on(cluster.masters()[0], "keeps");
     let owner = Owner::fresh();
@@ -136,7 +113,7 @@ async fn a_holder_keeps_what_it_has_at_every_step() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_goes_astray_under_load() {
     const MOVES: usize = 24;
-    let cluster = Cluster::start();
+    let cluster = stage().await;
     let clients = [
         client_with(&cluster, |builder| builder).await,
         client_with(&cluster, |builder| builder).await,

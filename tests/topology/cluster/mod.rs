@@ -1,4 +1,9 @@
 //! Redis and Valkey clusters.
 
+mod aftermath;
 mod basics;
+mod failover;
 mod migration;
+mod objects;
+mod pubsub;
+mod renewal;

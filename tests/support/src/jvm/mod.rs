@@ -30,7 +30,7 @@
 //!   K N wait lease` (nothing when it is busy)
 //! * `threadid` \[number\], `interrupt worker` \[did the worker exist\]
 //! * `contend K N counterkey duration threads think` \[cycles\], with one [`Interval`] for each
-//!   critical section
+//!   critical section; with a seventh argument `goeson` a failed cycle does not end it
 //!
 //! Semaphores, `N` first:
 //!
@@ -56,11 +56,13 @@ mod build;
 mod options;
 mod process;
 mod shared;
+mod thread;
 mod token;
 mod tools;
 
 pub use answer::{Interval, JvmError, Pending, Reply};
 pub use build::{DriverJar, jvm_or_skip};
-pub use options::{JvmMode, JvmOptions};
+pub use options::{JvmMode, JvmOptions, JvmSharding};
 pub use process::Jvm;
+pub use thread::{Answer, JvmThread, answer, follow};
 pub use tools::{JvmTools, availability};

@@ -15,6 +15,17 @@ pub enum JvmMode {
     Sentinel,
 }
 
+/// How Redisson wakes waiters on a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JvmSharding {
+    /// By `SPUBLISH` where the cluster can.
+    Auto,
+    /// By `SPUBLISH`.
+    On,
+    /// By `PUBLISH`.
+    Off,
+}
+
 /// What a [`Jvm`](super::Jvm) is started with. `None` leaves Redisson's default.
 #[derive(Debug, Clone, Default)]
 pub struct JvmOptions {
@@ -35,6 +46,10 @@ pub struct JvmOptions {
     pub also: Vec<String>,
     /// Redisson's `StringCodec` instead of its default codec.
     pub string_codec: bool,
+    /// `shardedSubscriptionMode` of a cluster.
+    pub sharding: Option<JvmSharding>,
+    /// `scanInterval` of a cluster: how often Redisson asks who is responsible for what.
+    pub scan: Option<Duration>,
     /// Further driver options, as `--name`, value pairs.
     pub extra: Vec<String>,
 }
@@ -76,6 +91,20 @@ impl JvmOptions {
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = Some(prefix.into());
+        self
+    }
+
+    /// Sets how waiters are woken on a cluster.
+    #[must_use]
+    pub fn sharding(mut self, sharding: JvmSharding) -> Self {
+        self.sharding = Some(sharding);
+        self
+    }
+
+    /// Sets how often a cluster is looked at.
+    #[must_use]
+    pub fn scan(mut self, interval: Duration) -> Self {
+        self.scan = Some(interval);
         self
     }
 
@@ -130,6 +159,17 @@ impl JvmOptions {
         }
         if let Some(prefix) = &self.prefix {
             add("--prefix", prefix.clone());
+        }
+        if let Some(sharding) = self.sharding {
+            let mode = match sharding {
+                JvmSharding::Auto => "AUTO",
+                JvmSharding::On => "ON",
+                JvmSharding::Off => "OFF",
+            };
+            add("--sharded", mode.to_owned());
+        }
+        if let Some(scan) = self.scan {
+            add("--scan", scan.as_millis().to_string());
         }
         if self.resp3 {
             add("--protocol", "RESP3".to_owned());

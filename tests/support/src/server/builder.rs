@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use super::ports::{Bus, Wanted};
 use super::process::{self, Guardian, Setup};
-use super::{Server, StartError, State, binary, flavor_wanted};
+use super::{Server, StartError, State, binary, flavor_wanted, user};
 use crate::finder::{Flavor, ServerBinary};
 use crate::tls::{Certificates, Identity};
 
@@ -198,11 +198,19 @@ impl ServerBuilder {
             true => Some(socket_in(&folder)?),
             false => None,
         };
+        let mut arguments = self.last_words(&binary, &folder);
+        let confined = user::wanted()
+            && !binary.stand_in
+            && self.password.is_none()
+            && matches!(self.role, Role::Plain);
+        if confined {
+            arguments.extend(user::arguments(&folder)?);
+        }
         let setup = Setup {
             first: self.first_words(&folder)?,
             bind: self.addresses()?,
             socket,
-            arguments: self.last_words(&binary, &folder),
+            arguments,
             binary,
             password: self.password,
             certificates: self.tls.map(|tls| tls.certificates),
@@ -212,6 +220,7 @@ impl ServerBuilder {
         Ok(Server {
             setup,
             ports,
+            confined,
             state: Mutex::new(State {
                 running: Some(running),
                 frozen: false,

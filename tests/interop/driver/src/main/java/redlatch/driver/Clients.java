@@ -49,7 +49,7 @@ final class Clients {
         }
         BaseConfig<?> servers = switch (options.mode) {
             case "single" -> single(config, addresses);
-            case "cluster" -> cluster(config, addresses);
+            case "cluster" -> cluster(config, options, addresses);
             case "sentinel" -> sentinel(config, options.masterName, addresses);
             default -> throw new IllegalArgumentException("unknown mode " + options.mode);
         };
@@ -68,9 +68,15 @@ final class Clients {
         return single;
     }
 
-    private static BaseConfig<?> cluster(Config config, List<String> addresses) {
+    private static BaseConfig<?> cluster(Config config, Options options, List<String> addresses) {
         ClusterServersConfig cluster = config.useClusterServers();
         cluster.addNodeAddress(addresses.toArray(String[]::new));
+        if (options.sharded != null) {
+            cluster.setShardedSubscriptionMode(options.sharded);
+        }
+        if (options.scan != null) {
+            cluster.setScanInterval(options.scan);
+        }
         return small(cluster);
     }
 

@@ -30,7 +30,7 @@ final class Contend implements Runnable {
 
     /** What all threads of a run share. */
     private record Plan(String kind, String name, String counterKey, long endNanos, long thinkMs,
-                        AtomicReference<Throwable> failure) {
+                        boolean goesOn, AtomicReference<Throwable> failure) {
         boolean over() {
             return failure.get() != null || System.nanoTime() - endNanos >= 0;
         }
@@ -51,13 +51,17 @@ final class Contend implements Runnable {
         lastToken = driver.client.getBucket(plan.counterKey + ":token", StringCodec.INSTANCE);
     }
 
-    /** Arguments: kind, name, counter key, duration in ms, threads, think time in ms. Result: number of cycles. */
+    /**
+     * Arguments: kind, name, counter key, duration in ms, threads, think time in ms, and {@code goeson} where a failed
+     * cycle is to be followed by the next. Result: number of cycles.
+     */
     static Object run(Worker worker, Call call) throws Exception {
         Driver driver = worker.driver;
         driver.mapper.keepRaw(call.text(2));
         driver.mapper.keepRaw(call.text(2) + ":token");
         Plan plan = new Plan(call.text(0), call.text(1), call.text(2),
-                System.nanoTime() + call.number(3) * 1_000_000, call.number(5), new AtomicReference<>());
+                System.nanoTime() + call.number(3) * 1_000_000, call.number(5),
+                call.args().size() > 6 && call.text(6).equals("goeson"), new AtomicReference<>());
         List<Contend> runs = new ArrayList<>();
         List<Thread> threads = new ArrayList<>();
         for (int i = 0; i < call.number(4); i++) {
@@ -110,7 +114,14 @@ final class Contend implements Runnable {
             RLock lock = driver.lock(plan.kind, plan.name);
             Work work = lock instanceof RFencedLock fenced ? () -> raiseWithToken(fenced) : this::raise;
             while (!plan.over()) {
-                cycle(lock, "", work);
+                try {
+                    cycle(lock, "", work);
+                } catch (RuntimeException e) {
+                    if (!plan.goesOn) {
+                        throw e;
+                    }
+                    System.err.println("a cycle failed: " + e);
+                }
             }
         } catch (Throwable e) {
             plan.failure.compareAndSet(null, e);

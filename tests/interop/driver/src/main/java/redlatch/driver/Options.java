@@ -4,6 +4,7 @@ import java.util.ArrayList;
 import java.util.List;
 
 import org.redisson.config.Protocol;
+import org.redisson.config.ShardedSubscriptionMode;
 
 /** The command line: {@code --name value} pairs. Null means "leave Redisson's default". */
 final class Options {
@@ -16,6 +17,8 @@ final class Options {
     Long watchdog;
     Integer timeout;
     Protocol protocol;
+    ShardedSubscriptionMode sharded;
+    Integer scan;
     boolean stringCodec;
     int nettyThreads = 2;
     int threads = 4;
@@ -45,6 +48,8 @@ final class Options {
             case "--watchdog" -> watchdog = Long.valueOf(value);
             case "--timeout" -> timeout = Integer.valueOf(value);
             case "--protocol" -> protocol = Protocol.valueOf(value);
+            case "--sharded" -> sharded = ShardedSubscriptionMode.valueOf(value);
+            case "--scan" -> scan = Integer.valueOf(value);
             case "--threads-netty" -> nettyThreads = Integer.parseInt(value);
             case "--threads" -> threads = Integer.parseInt(value);
             default -> throw new IllegalArgumentException("unknown option " + name);

@@ -1,0 +1,7 @@
+//! Rights, and what is told to whom: users with nothing to spare, the self-test, passwords.
+
+mod cluster;
+mod features;
+mod kit;
+mod secrets;
+mod self_test;
