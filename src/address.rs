@@ -36,6 +36,7 @@ const UNIX: [&str; 2] = ["redis+unix://", "redis+uds://"];
 impl Parsed {
     /// Reads `redis://`, `rediss://` and `redis+unix://`.
     pub(crate) fn read(url: &str) -> Result<Self> {
+        check_address(url)?;
         if let Some(rest) = UNIX.iter().find_map(|scheme| url.strip_prefix(scheme)) {
             let (config, tls) = (unix(rest)?, false);
             return Ok(Self { config, tls });
@@ -53,7 +54,6 @@ impl Parsed {
                 "rediss:// needs the feature tls-rustls",
             ));
         }
-        check_address(url)?;
         // The client would read the system's authorities here, be they wanted or not.
         let plain = url.replacen(TLS, PLAIN, 1);
         let mut config = Config::from_url_centralized(&plain).map_err(wrong)?;
@@ -200,6 +200,7 @@ mod tests {
             "redis+unix:///s?name=x",
             "redis+unix:///s%2",
             "redis+unix:///s%zz",
+            "redis+unix://me:pass/word@here/s",
         ] {
             wrong(url);
         }

@@ -378,7 +378,9 @@ impl ClientBuilder {
         self
     }
 
-    /// Checks the settings and connects. Call it inside a tokio runtime, which the client's tasks will run on.
+    /// Checks the settings and connects. Call it inside a tokio runtime, which the client's tasks will run on: it may be of
+    /// either flavor, and must be driven for as long as the client is used, be it from other runtimes. Once it is gone, the
+    /// client is closed.
     ///
     /// # Cancel safety
     ///

@@ -164,7 +164,7 @@ pub enum Error {
         /// What came.
         reply: String,
     },
-    /// The client has been closed.
+    /// The client has been closed, or the runtime on which it was connected is gone.
     Closed,
     /// The Redis client could not be set up from its configuration.
     Redis(fred::error::Error),
@@ -185,7 +185,7 @@ pub enum LossCause {
     TakenOver,
     /// This client freed it by force.
     ForceUnlocked,
-    /// The client was closed and gave it back.
+    /// The client was closed and gave it back, or the runtime on which it was connected is gone.
     Closed,
 }
 
@@ -440,7 +440,7 @@ impl fmt::Display for Error {
             Self::UnexpectedReply { name, reply } => {
                 write!(f, "unexpected reply for {}: {reply}", Shown(name))
             }
-            Self::Closed => f.write_str("the client is closed"),
+            Self::Closed => f.write_str("the client is closed, or its runtime is gone"),
             Self::Redis(error) => write!(f, "redis client: {error}"),
         }
     }
@@ -469,7 +469,7 @@ impl fmt::Display for LossCause {
             Self::Vanished => "it is gone from the server",
             Self::TakenOver => "somebody else holds it",
             Self::ForceUnlocked => "it was freed by force",
-            Self::Closed => "the client was closed",
+            Self::Closed => "the client was closed, or its runtime is gone",
         })
     }
 }

@@ -6,7 +6,8 @@ use redlatch::{
     Acquire, AcquireMulti, AnyLock, BackOff, Client, ClientBuilder, CloseReport, CountDownLatch,
     Error, Event, Events, ExpirablePermit, ExpirableSemaphore, Fair, Fenced, FencingToken, Group,
     GroupValue, HoldState, Inspection, Lock, LockGuard, LossCause, MultiGuard, MultiLock, Owner,
-    RawLock, RawMultiLock, Read, ReadWriteLock, Refusal, Secret, Semaphore, SemaphorePermit, Stats,
+    Protocol, RawLock, RawMultiLock, Read, ReadWriteLock, Refusal, Secret, Semaphore,
+    SemaphorePermit, Stats, Tls,
     access::{Feature, Rules},
     fencing::{Checker, FencedCell, StaleToken},
 };
@@ -29,6 +30,7 @@ fn types_go_between_threads() {
     is_send_sync_static::<Event>();
     is_send_sync_static::<Inspection>();
     is_send_sync_static::<CloseReport>();
+    is_send_sync_static::<(Tls, Protocol)>();
     is_send_sync_static::<(HoldState, LossCause, Owner, Refusal, Stats)>();
     is_send_sync_static::<(Lock<Fair>, LockGuard<Fenced>, RawLock<Group>, ReadWriteLock)>();
     is_send_sync_static::<(MultiLock, MultiGuard, RawMultiLock, AcquireMulti, AnyLock)>();

@@ -1,6 +1,9 @@
 //! Closing: everything held goes back, and nothing stays open.
 
-use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, Weak, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::{
     sync::oneshot,
@@ -139,5 +142,37 @@ impl Engine {
         }
         self.desks.clear();
         report
+    }
+}
+
+/// Runs a task of an engine, and closes the engine where the task is dropped instead: its runtime is gone.
+pub(super) async fn noticing(engine: Weak<Engine>, task: impl Future<Output = ()>) {
+    let _abandoned = Abandoned(engine);
+    task.await;
+}
+
+struct Abandoned(Weak<Engine>);
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        if let Some(engine) = self.0.upgrade() {
+            engine.abandon();
+        }
+    }
+}
+
+impl Engine {
+    /// Closes without giving anything back, once the runtime that all tasks and connections lived on is gone: nobody would
+    /// renew, wake or notice anything any more.
+    fn abandon(self: &Arc<Self>) {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        drop(self.transport.close());
+        self.wakeups.wake_all(Source::Closed);
+        drop(self.give_back_permits());
+        for slot in self.registry.held(self) {
+            self.report_losses(&slot, slot.take_all(LossCause::Closed));
+        }
     }
 }

@@ -132,7 +132,7 @@ impl Engine {
         let weak = Arc::downgrade(&engine);
         engine.tasks().extend([
             runtime.spawn(renewal::run(weak.clone())),
-            runtime.spawn(poll::run(weak.clone())),
+            runtime.spawn(close::noticing(weak.clone(), poll::run(weak.clone()))),
             runtime.spawn(wakeup::run(weak.clone(), engine.wakeups.clone())),
         ]);
         transport.start(Arc::new(move |signal| {

@@ -35,11 +35,7 @@ async fn a_lock_works_over_a_unix_socket() {
     let guard = one.lock(unique_name("socket")).lock().await.expect("free");
     let connects = one.stats().connects;
     let direct = server.direct();
-    for client in direct.client_list() {
-        if client.get("resp").is_some_and(|resp| resp == "3") {
-            direct.cmd(&["CLIENT", "KILL", "ID", &client["id"]]);
-        }
-    }
+    direct.cmd(&["CLIENT", "KILL", "TYPE", "normal"]);
     guard.unlock().await.expect("held");
     eventually_async("another connection", secs(5), async || {
         one.stats().connects > connects
@@ -190,6 +186,44 @@ async fn a_resolved_name_is_the_one_in_the_certificate() {
     let tls = Tls::new().ca_file(&certificates.ca).expect("readable");
     let by_name = || names.used_by(at("rediss://locks.test").tls(tls.clone()));
     let (one, other) = (connected(by_name()).await, connected(by_name()).await);
+    hand_over(&one, &other).await;
+    close(one).await;
+    close(other).await;
+}
+
+/// Whoever comes in the server's place is checked like the server: nobody is asked that is not trusted, the text says why,
+/// and all goes on when the right one is back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_server_in_its_place_is_checked_as_well() {
+    let (certificates, foreign) = (
+        Certificates::for_names(&["locks.test"]),
+        Certificates::make(),
+    );
+    let server = Server::builder().tls(&certificates).start();
+    let stranger = Server::builder().tls(&foreign).start();
+    let names = Names::of(&[server.tls_port()]);
+    let tls = Tls::new().ca_file(&certificates.ca).expect("readable");
+    let by_name = || {
+        let builder = at("rediss://locks.test").tls(tls.clone());
+        names.used_by(builder.command_timeout(ms(500)).outage_patience(secs(1)))
+    };
+    let (one, other) = (connected(by_name()).await, connected(by_name()).await);
+    hand_over(&one, &other).await;
+    names.point(&[stranger.tls_port()]);
+    server.kill();
+    let lock = one.lock(unique_name("strange"));
+    eventually_async("it says why", secs(10), async || {
+        let error = lock.lock().await.expect_err("not trusted");
+        error.to_string().contains("authority")
+    })
+    .await;
+    assert_eq!(stranger.direct().command_calls("hello"), 0);
+    server.restart();
+    names.point(&[server.tls_port()]);
+    let other_lock = other.lock(lock.name());
+    for lock in [lock, other_lock] {
+        eventually_async("a grant", secs(10), async || lock.lock().await.is_ok()).await;
+    }
     hand_over(&one, &other).await;
     close(one).await;
     close(other).await;

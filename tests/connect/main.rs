@@ -3,6 +3,7 @@
 mod addresses;
 mod kit;
 mod protocols;
+mod runtimes;
 mod sharing;
 mod tls;
 mod topologies;

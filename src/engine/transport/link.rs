@@ -102,10 +102,12 @@ impl LinkOwner {
         let running = client.connect();
         let failure = Arc::new(OnceLock::new());
         let task = tokio::spawn({
-            let ended = ended.clone();
+            let ended = Ended(ended.clone());
             let mut over = over.clone();
             let failure = failure.clone();
             async move {
+                // Also where the task does not run to its end, since its runtime is gone.
+                let _ended = ended;
                 let router = running;
                 let abort = router.abort_handle();
                 tokio::select! {
@@ -114,7 +116,6 @@ impl LinkOwner {
                     },
                     _ = over.wait_for(|over| *over) => abort.abort(),
                 }
-                ended.send_replace(true);
             }
         });
         let owner = Self {
@@ -156,6 +157,15 @@ impl LinkOwner {
     pub(super) async fn end(&mut self) {
         self.link.abandon();
         let _ = (&mut self.task).await;
+    }
+}
+
+/// Says that a connection is over.
+struct Ended(Arc<watch::Sender<bool>>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.send_replace(true);
     }
 }
 

@@ -100,7 +100,8 @@ pub(crate) trait Transport: fmt::Debug + Send + Sync + 'static {
     /// Starts the connections. What happens to them, and every message, is told to `sink`, which must not block.
     fn start(&self, sink: SignalSink);
 
-    /// Ends all connections and tasks. Requests still waiting end as [`Fault::Unknown`] or [`Fault::NotSent`].
+    /// Ends all connections and tasks, at once; what comes back waits until they are gone. Requests still waiting end as
+    /// [`Fault::Unknown`] or [`Fault::NotSent`], later ones as [`Fault::Closed`].
     fn close(&self) -> BoxFuture<()>;
 }
 

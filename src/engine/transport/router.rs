@@ -299,8 +299,15 @@ impl Transport for Router {
     }
 
     fn close(&self) -> BoxFuture<()> {
-        let fleet = self.fleet.clone();
-        Box::pin(async move { fleet.close().await })
+        let (fleet, tasks) = (self.fleet.clone(), self.fleet.shut());
+        Box::pin(async move {
+            for task in tasks {
+                let _ = task.await;
+            }
+            for node in fleet.nodes() {
+                node.close().await;
+            }
+        })
     }
 }
 
@@ -383,19 +390,17 @@ impl Fleet {
         }
     }
 
-    async fn close(&self) {
+    /// Gives all connections up. What comes back are the tasks whose end is still to come.
+    fn shut(&self) -> Vec<JoinHandle<()>> {
         lock(&self.nodes).closed = true;
         let tasks = std::mem::take(&mut *lock(&self.tasks));
-        for task in tasks {
+        for task in &tasks {
             task.abort();
-            let _ = task.await;
         }
         for node in self.nodes() {
             node.shut();
         }
-        for node in self.nodes() {
-            node.close().await;
-        }
+        tasks
     }
 
     /// Something speaks for another look at who is responsible.
