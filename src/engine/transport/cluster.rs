@@ -16,9 +16,10 @@ use super::{
     Fault, PubSub, Reply,
     chart::{Address, Claim, Layout, SLOTS, claims},
     dial::Dial,
+    fleet::Fleet,
     link::{Link, LinkOwner},
     node::Node,
-    router::{Fleet, Router},
+    router::Router,
 };
 use crate::{
     config::{Settings, ShardedPubSub},

@@ -33,10 +33,12 @@ pub(crate) mod acks;
 mod chart;
 mod cluster;
 pub(crate) mod dial;
+mod fleet;
 mod lane;
 mod link;
 mod loads;
 mod node;
+mod route;
 pub(crate) mod router;
 mod sentinel;
 

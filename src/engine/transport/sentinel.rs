@@ -24,9 +24,10 @@ use super::{
     Fault, PubSub, Reply,
     chart::Address,
     dial::Dial,
+    fleet::Fleet,
     link::{Link, LinkOwner},
     node::Node,
-    router::{Fleet, Router},
+    router::Router,
 };
 use crate::{config::Settings, engine::jitter, error::Refusal};
 
