@@ -70,6 +70,11 @@ pub enum Feature {
     /// [`sharded_pubsub`](crate::ClientBuilder::sharded_pubsub) says otherwise. Older servers know no such commands, nor
     /// rules with them.
     ShardedMessages,
+    /// A policy about [`replicas`](crate::ClientBuilder::replicas).
+    Replicas,
+    /// A policy about [`replicas_on_disk`](crate::ClientBuilder::replicas_on_disk), which older servers than 7.2 do not know,
+    /// nor rules with it.
+    ReplicasOnDisk,
 }
 
 impl Feature {
@@ -92,6 +97,8 @@ impl Feature {
         Self::Database,
         Self::Cluster,
         Self::ShardedMessages,
+        Self::Replicas,
+        Self::ReplicasOnDisk,
     ];
 }
 

@@ -159,6 +159,16 @@ pub(super) fn needs(feature: Feature) -> Needs {
             keys: &[],
             channels: &[],
         },
+        Feature::Replicas => Needs {
+            commands: &[MESSAGES, &["wait"]],
+            keys: &[],
+            channels: &[naming::replicas_channel],
+        },
+        Feature::ReplicasOnDisk => Needs {
+            commands: &[MESSAGES, &["waitaof"]],
+            keys: &[],
+            channels: &[naming::replicas_channel],
+        },
         // More names, not more commands.
         Feature::TaggedNames => Needs {
             commands: &[],
@@ -203,6 +213,9 @@ pub(super) fn trial(command: &str) -> Option<Trial> {
         "ping" => Outside("PING", &[]),
         "pubsub|numsub" => Outside("PUBSUB", &["NUMSUB"]),
         "pubsub|shardnumsub" => Outside("PUBSUB", &["SHARDNUMSUB"]),
+        // For nobody.
+        "wait" => Outside("WAIT", &["0", "0"]),
+        "waitaof" => Outside("WAITAOF", &["0", "0", "0"]),
         "cluster|nodes" => Outside("CLUSTER", &["NODES"]),
         "evalsha" | "script|load" | "publish" | "spublish" | "select" => Anyway,
         "subscribe" | "unsubscribe" | "ssubscribe" | "sunsubscribe" => Anyway,

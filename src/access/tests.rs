@@ -94,9 +94,12 @@ fn scripts(feature: Feature) -> &'static [&'static str] {
         ],
         Feature::FencedCell => &["fencing/set"],
         Feature::Inspect => &["inspect/hash"],
-        Feature::TaggedNames | Feature::Database | Feature::Cluster | Feature::ShardedMessages => {
-            &[]
-        }
+        Feature::TaggedNames
+        | Feature::Database
+        | Feature::Cluster
+        | Feature::ShardedMessages
+        | Feature::Replicas
+        | Feature::ReplicasOnDisk => &[],
     }
 }
 
@@ -124,6 +127,8 @@ fn plain(feature: Feature) -> &'static [&'static str] {
             "ssubscribe",
             "sunsubscribe",
         ],
+        Feature::Replicas => &["wait"],
+        Feature::ReplicasOnDisk => &["waitaof"],
         Feature::GroupLock | Feature::TaggedNames => &[],
     }
 }
@@ -301,8 +306,13 @@ fn rules_come_in_one_order_and_without_spaces() {
 /// Everything there is on one server, but for some.
 fn one_server(without: &[Feature]) -> Vec<Feature> {
     let all = Feature::ALL.iter().copied();
-    let cluster = [Feature::Cluster, Feature::ShardedMessages];
-    all.filter(|one| !without.contains(one) && !cluster.contains(one))
+    // Others are for clusters, or for servers that are new enough.
+    let special = [
+        Feature::Cluster,
+        Feature::ShardedMessages,
+        Feature::ReplicasOnDisk,
+    ];
+    all.filter(|one| !without.contains(one) && !special.contains(one))
         .collect()
 }
 

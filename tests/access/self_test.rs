@@ -13,9 +13,9 @@ use crate::kit::{
 
 /// Everything there is on one server, but the other database, which is part of the address.
 fn features() -> Vec<Feature> {
-    use Feature::{Cluster, Database, ShardedMessages};
+    use Feature::{Cluster, Database, ReplicasOnDisk, ShardedMessages};
     let all = Feature::ALL.iter().copied();
-    all.filter(|feature| ![Cluster, Database, ShardedMessages].contains(feature))
+    all.filter(|feature| ![Cluster, Database, ReplicasOnDisk, ShardedMessages].contains(feature))
         .collect()
 }
 
