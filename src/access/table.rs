@@ -160,13 +160,13 @@ pub(super) fn needs(feature: Feature) -> Needs {
             channels: &[],
         },
         Feature::Replicas => Needs {
-            commands: &[MESSAGES, &["wait"]],
-            keys: &[],
+            commands: &[SCRIPTS, MESSAGES, &["wait"]],
+            keys: &[name],
             channels: &[naming::replicas_channel],
         },
         Feature::ReplicasOnDisk => Needs {
-            commands: &[MESSAGES, &["waitaof"]],
-            keys: &[],
+            commands: &[SCRIPTS, MESSAGES, &["waitaof"]],
+            keys: &[name],
             channels: &[naming::replicas_channel],
         },
         // More names, not more commands.

@@ -127,8 +127,22 @@ fn plain(feature: Feature) -> &'static [&'static str] {
             "ssubscribe",
             "sunsubscribe",
         ],
-        Feature::Replicas => &["wait"],
-        Feature::ReplicasOnDisk => &["waitaof"],
+        Feature::Replicas => &[
+            "evalsha",
+            "publish",
+            "script|load",
+            "subscribe",
+            "unsubscribe",
+            "wait",
+        ],
+        Feature::ReplicasOnDisk => &[
+            "evalsha",
+            "publish",
+            "script|load",
+            "subscribe",
+            "unsubscribe",
+            "waitaof",
+        ],
         Feature::GroupLock | Feature::TaggedNames => &[],
     }
 }
