@@ -5,6 +5,7 @@
 mod contention;
 mod handover;
 mod moves;
+mod sentinel;
 
 use std::time::{Duration, Instant};
 
