@@ -63,8 +63,10 @@ impl Fault {
     }
 }
 
+/// The shards that are well go on: as the servers come, all would refuse while one has no master.
 async fn quick_to_fail_over() -> Stage {
-    stage_with(|builder| builder.node_timeout(ms(500))).await
+    let whole = ["--cluster-require-full-coverage", "no"];
+    stage_with(|builder| builder.node_timeout(ms(500)).args(whole)).await
 }
 
 /// A lock held over a failover is held on the new master, or its holder has been told otherwise.
@@ -208,7 +210,7 @@ async fn the_shard_goes_on(fault: Fault) {
                 println!(
                     "{fault}: the longest gap on a healthy shard {gap:?}, ordinarily {ordinary:?}"
                 );
-                assert!(gap < ordinary + ms(700), "{gap:?} beyond {ordinary:?}");
+                assert!(gap < ordinary + secs(1), "{gap:?} beyond {ordinary:?}");
             }
         }
         println!(
