@@ -206,3 +206,23 @@ async fn a_server_alone_confirms_nothing() {
         close(client).await;
     }
 }
+
+/// Without the right to the channel that carries the question, the answer would be about nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_that_may_not_be_asked_is_no_answer() {
+    let replicated = Replicated::start();
+    let direct = replicated.master().direct();
+    let rules = ["on", ">pw", "~*", "resetchannels", "&redisson_*", "+@all"];
+    let mut words = vec!["ACL", "SETUSER", "mute"];
+    words.extend(rules);
+    direct.cmd(&words).accepted();
+    let url = format!("redis://mute:pw@127.0.0.1:{}", replicated.master().port());
+    let client = client_of(&url, Replicas::AtLeast(1), secs(2)).await;
+    let name = unique_name("unasked");
+    match client.lock(&*name).lock().await {
+        Err(Error::Refused { refusal, .. }) => assert_eq!(refusal, redlatch::Refusal::NoPermission),
+        other => panic!("{other:?}"),
+    }
+    gone(&direct, &name).await;
+    close(client).await;
+}

@@ -8,7 +8,7 @@
 use std::{
     pin::pin,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -118,6 +118,7 @@ impl Acks {
             return;
         };
         let mut pending: Vec<Pending> = Vec::new();
+        let mut last = Weak::new();
         loop {
             if pending.is_empty() {
                 tokio::select! {
@@ -137,14 +138,24 @@ impl Acks {
             let Some(first) = pending.iter().map(|one| one.deadline).min() else {
                 continue;
             };
-            let round = self.round(&mut pending, first).await;
+            let round = self.round(&mut pending, first, &mut last).await;
             self.answer(&mut pending, round);
         }
     }
 
     /// One `WAIT` for all.
-    async fn round(&self, pending: &mut [Pending], first: Instant) -> Result<Evidence, Fault> {
+    async fn round(
+        &self,
+        pending: &mut [Pending],
+        first: Instant,
+        last: &mut Weak<Link>,
+    ) -> Result<Evidence, Fault> {
         let link = self.lane.link(first).await?;
+        if !std::ptr::eq(last.as_ptr(), Arc::as_ptr(&link)) {
+            // What was there on another connection may have been another server's.
+            pending.iter_mut().for_each(|one| one.looked = None);
+            *last = Arc::downgrade(&link);
+        }
         let wanted = self.wanted(&link, first).await?;
         let left = first.saturating_duration_since(Instant::now());
         let limit = left.min(ROUND).max(Duration::from_millis(1));
@@ -182,6 +193,8 @@ impl Acks {
             return Err(silent());
         };
         let counted = replies.pop().ok_or_else(odd)??;
+        // Where the announcement was refused, the count is about nothing.
+        replies.pop().ok_or_else(odd)??;
         for (at, reply) in looks.into_iter().zip(replies) {
             let Some(one) = pending.get_mut(at) else {
                 continue;
