@@ -2,6 +2,7 @@
 
 mod aftermath;
 mod basics;
+mod down;
 mod failover;
 mod migration;
 mod objects;
