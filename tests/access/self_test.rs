@@ -263,6 +263,6 @@ async fn it_costs_few_round_trips() {
     client.self_test(features()).await.expect("may do anything");
     let took = started.elapsed();
     println!("{took:?} with 100 ms for a round trip");
-    assert!(took < std::time::Duration::from_millis(900), "{took:?}");
+    assert!(took < std::time::Duration::from_millis(1_300), "{took:?}");
     close(client).await;
 }

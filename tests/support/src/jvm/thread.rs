@@ -9,7 +9,7 @@ use super::process::Jvm;
 use crate::server::unique_name;
 
 /// Past this a JVM call has failed, whatever it waits for.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// What a JVM call came to.
 pub type Answer = Result<Reply, JvmError>;
