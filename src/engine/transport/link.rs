@@ -334,6 +334,11 @@ fn convert(value: Value) -> Reply {
 /// else happens after a request was handed over counts as unknown.
 pub(super) fn fault(error: &FredError) -> Fault {
     let text = error.details().to_owned();
+    // The client ends a connection on which one request is answered with this, and says the same of all others that are
+    // in flight there. Some of those may have been executed.
+    if text.starts_with("CLUSTERDOWN") {
+        return Fault::Unknown { reason: text };
+    }
     if let Some(refusal) = Refusal::classify(&text) {
         return Fault::Refused { refusal, text };
     }
@@ -372,6 +377,8 @@ mod tests {
     fn only_an_error_reply_is_definite() {
         let io = FredError::new(ErrorKind::IO, "Connection closed.");
         assert!(matches!(fault(&io), Fault::Unknown { .. }));
+        let down = FredError::new(ErrorKind::Cluster, "CLUSTERDOWN The cluster is down");
+        assert!(matches!(fault(&down), Fault::Unknown { .. }));
         let noscript = FredError::new(ErrorKind::Unknown, "NOSCRIPT No matching script.");
         assert!(matches!(
             fault(&noscript),
