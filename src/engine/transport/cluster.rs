@@ -35,6 +35,8 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// How long the others may be behind the first who answers.
 const BEHIND: Duration = Duration::from_millis(100);
+/// Pause before a node is asked again whose connection ended.
+const REDIAL: Duration = Duration::from_millis(10);
 /// Pause between looks while a master does not answer or a slot has nobody.
 const TROUBLED_PAUSE: Duration = Duration::from_millis(150);
 
@@ -250,9 +252,16 @@ fn patience(fleet: &Fleet) -> Instant {
 
 async fn ask(fleet: &Fleet, node: &Node) -> Option<Vec<Claim>> {
     let deadline = patience(fleet);
-    let link = node.link(deadline).await.ok()?;
     let host = Address::parse(&node.address, "")?.host;
-    view(&link, &host, names(fleet), deadline).await.ok()
+    loop {
+        let link = node.link(deadline).await.ok()?;
+        match view(&link, &host, names(fleet), deadline).await {
+            Ok(view) => return Some(view),
+            // The connection ended, as it does when the cluster is down for a moment.
+            Err(Fault::Unknown { .. }) if Instant::now() < deadline => sleep(REDIAL).await,
+            Err(_) => return None,
+        }
+    }
 }
 
 /// Asks one of the nodes the application named, over a connection of its own.
