@@ -36,6 +36,9 @@ impl Fleet {
                 None => continue,
                 // It was given up while the request waited for its connection.
                 Some(Err(Fault::Closed)) if !self.is_closed() => {
+                    if Instant::now() >= deadline {
+                        return Err(not_ours());
+                    }
                     self.cast_doubt();
                     sleep(jitter(MOVING)).await;
                     continue;
