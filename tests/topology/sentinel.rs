@@ -239,8 +239,8 @@ async fn a_master_that_wakes_up_is_not_asked_any_more() {
     close(client).await;
 }
 
-/// The setting to recommend: a master whose replicas have gone over to another one takes no writes, from the first moment it
-/// is awake again.
+/// The setting to recommend: a master whose replicas have gone over to another one takes no writes, once it has noticed, which
+/// takes it a second at most.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_master_that_wakes_up_refuses_where_it_needs_replicas() {
     let sentinels = Sentinels::builder().min_replicas(1, secs(2)).start();
@@ -262,6 +262,16 @@ async fn a_master_that_wakes_up_refuses_where_it_needs_replicas() {
     // Its replicas have been silent for longer than it tolerates.
     tokio::time::sleep(secs(2)).await;
     old.thaw();
+    let direct = old.direct();
+    let noticed = |info: &str| {
+        info.contains("_good_slaves:0")
+            || info.contains("_good_replicas:0")
+            || info.contains("role:slave")
+    };
+    eventually_async("it has noticed", secs(5), async || {
+        noticed(&direct.cmd(&["INFO", "replication"]).text())
+    })
+    .await;
     let granted = stale.lock(&*name).lock().wait(ms(300)).await;
     println!("{granted:?}");
     assert!(granted.is_err(), "two hold it");
