@@ -15,10 +15,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use fred::{
-    prelude::{ClientLike, LuaInterface},
-    types::Value,
-};
+use fred::{prelude::ClientLike, types::Value};
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     time::Instant,
@@ -164,7 +161,7 @@ impl Acks {
         let mut looks = Vec::new();
         for (at, one) in pending.iter().enumerate() {
             if let (None, Some(look)) = (&one.looked, &one.proof.look) {
-                let (verb, words) = eval_words(look.clone());
+                let (verb, words) = eval_words(look);
                 queue(&pipeline, verb, words).await?;
                 looks.push(at);
             }
@@ -228,9 +225,7 @@ impl Acks {
         let Some(Request::Script { script, .. }) = &proof.look else {
             return Ok(());
         };
-        let source = script.source;
-        let loading = pin!(async { link.client.script_load(source).await });
-        link.answered(loading, deadline).await.map(|_| ())
+        link.load(script, deadline).await.map(|_| ())
     }
 
     /// How many replicas the policy wants, as of now.

@@ -19,7 +19,9 @@ use std::{
 
 use bytes::Bytes;
 use fred::{
-    prelude::{Builder, Client, ClientLike, Error as FredError, ErrorKind, EventInterface},
+    prelude::{
+        Builder, Client, ClientLike, Error as FredError, ErrorKind, EventInterface, LuaInterface,
+    },
     types::{ClusterHash, CustomCommand, Value},
 };
 use tokio::{
@@ -29,7 +31,7 @@ use tokio::{
 };
 
 use super::{Fault, Reply, dial::Dial};
-use crate::error::Refusal;
+use crate::{engine::script::Script, error::Refusal};
 
 /// Messages a link keeps for a receiver that is behind; past that it reports a loss.
 const MESSAGE_BACKLOG: usize = 8_192;
@@ -258,6 +260,13 @@ impl Link {
             }
             () = self.until_over() => None,
         }
+    }
+
+    /// Has the server load a script.
+    pub(super) async fn load(&self, script: &Script, deadline: Instant) -> Result<Reply, Fault> {
+        let source = script.source;
+        let loading = pin!(async { self.client.script_load(source).await });
+        self.answered(loading, deadline).await
     }
 
     /// What arrives on the channels this link subscribed to.

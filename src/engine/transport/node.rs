@@ -25,7 +25,7 @@ use super::{
     link::{Link, LinkOwner, custom, custom_command},
     loads::{Loads, is_unknown_script},
 };
-use crate::{config::Settings, engine::script::Script};
+use crate::config::Settings;
 
 /// Times a script is loaded for one call before the refusal is passed on.
 const LOAD_ATTEMPTS: usize = 3;
@@ -102,47 +102,35 @@ impl Node {
     pub(super) async fn execute(
         &self,
         link: &Link,
-        request: Request,
+        request: &Request,
         asking: bool,
         deadline: Instant,
     ) -> Result<Reply, Fault> {
-        let Request::Script {
-            script, ref late, ..
-        } = request
-        else {
-            return self.once(link, request, asking, deadline).await;
+        let mut reply = self.once(link, request, asking, deadline).await;
+        let Request::Script { script, late, .. } = request else {
+            return reply;
         };
-        let late = *late;
-        let mut reply = self.once(link, request.clone(), asking, deadline).await;
         for _ in 0..LOAD_ATTEMPTS {
             if !is_unknown_script(&reply) {
                 break;
             }
-            let load = || self.load(link, script, deadline);
+            let load = async || {
+                let sent = Instant::now();
+                self.noted(link, sent, link.load(script, deadline).await)
+            };
             self.loads.once(script, load).await?;
             if !late {
                 break;
             }
-            reply = self.once(link, request.clone(), asking, deadline).await;
+            reply = self.once(link, request, asking, deadline).await;
         }
         reply
-    }
-
-    async fn load(
-        &self,
-        link: &Link,
-        script: &'static Script,
-        deadline: Instant,
-    ) -> Result<Reply, Fault> {
-        let source = script.source;
-        let loading = pin!(async { link.client.script_load(source).await });
-        self.noted(link, Instant::now(), link.answered(loading, deadline).await)
     }
 
     async fn once(
         &self,
         link: &Link,
-        request: Request,
+        request: &Request,
         asking: bool,
         deadline: Instant,
     ) -> Result<Reply, Fault> {
@@ -259,7 +247,7 @@ impl Node {
             args,
             about: Bytes::new(),
         };
-        let Reply::Array(counts) = self.once(&link, request, false, deadline).await? else {
+        let Reply::Array(counts) = self.once(&link, &request, false, deadline).await? else {
             return Ok(Vec::new());
         };
         let unheard = counts.chunks(2).filter_map(|pair| match pair {
@@ -329,21 +317,22 @@ async fn confirmed(
     }
 }
 
-async fn send(client: &Client, request: Request) -> Result<Value, FredError> {
+async fn send(client: &Client, request: &Request) -> Result<Value, FredError> {
     match request {
         Request::Script {
             script, keys, args, ..
         } => {
-            let keys: MultipleKeys = keys.into_iter().map(Key::from).collect::<Vec<_>>().into();
-            let args: Vec<Value> = args.into_iter().map(Value::Bytes).collect();
+            let keys: Vec<_> = keys.iter().cloned().map(Key::from).collect();
+            let keys: MultipleKeys = keys.into();
+            let args: Vec<Value> = args.iter().cloned().map(Value::Bytes).collect();
             client.evalsha(script.sha(), keys, args).await
         }
-        Request::Query { verb, args, .. } => custom(client, verb, args).await,
+        Request::Query { verb, args, .. } => custom(client, verb, args.clone()).await,
     }
 }
 
 /// Sends a request right behind `ASKING`, with nothing in between.
-async fn ask(client: &Client, request: Request) -> Result<Value, FredError> {
+async fn ask(client: &Client, request: &Request) -> Result<Value, FredError> {
     let (verb, args) = eval_words(request);
     let pipeline = client.pipeline();
     let none: Vec<Value> = Vec::new();
@@ -362,7 +351,7 @@ async fn ask(client: &Client, request: Request) -> Result<Value, FredError> {
 }
 
 /// A request as a command and its words.
-pub(super) fn eval_words(request: Request) -> (&'static str, Vec<Bytes>) {
+pub(super) fn eval_words(request: &Request) -> (&'static str, Vec<Bytes>) {
     match request {
         Request::Script {
             script, keys, args, ..
@@ -371,11 +360,10 @@ pub(super) fn eval_words(request: Request) -> (&'static str, Vec<Bytes>) {
                 Bytes::from_static(script.sha().as_bytes()),
                 keys.len().to_string().into(),
             ];
-            words.extend(keys);
-            words.extend(args);
+            words.extend(keys.iter().chain(args).cloned());
             ("EVALSHA", words)
         }
-        Request::Query { verb, args, .. } => (verb, args),
+        Request::Query { verb, args, .. } => (verb, args.clone()),
     }
 }
 

@@ -60,7 +60,7 @@ impl Fleet {
                     }
                 }
                 Some(Redirect::Ask { to }) => {
-                    let reply = self.ask(&to, request.clone(), deadline).await;
+                    let reply = self.ask(&to, &request, deadline).await;
                     if !is_elsewhere(&reply) {
                         return reply;
                     }
@@ -98,7 +98,7 @@ impl Fleet {
             },
             () = &mut left => return None,
         };
-        let mut reply = pin!(node.execute(&link, request.clone(), false, deadline));
+        let mut reply = pin!(node.execute(&link, request, false, deadline));
         tokio::select! {
             biased;
             reply = self.doubting(reply.as_mut()) => return Some(reply),
@@ -123,7 +123,12 @@ impl Fleet {
         }
     }
 
-    async fn ask(&self, to: &Address, request: Request, deadline: Instant) -> Result<Reply, Fault> {
+    async fn ask(
+        &self,
+        to: &Address,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Reply, Fault> {
         let node = self.open(to)?;
         match node.link(deadline).await {
             Ok(link) => node.execute(&link, request, true, deadline).await,
