@@ -150,10 +150,16 @@ async fn a_red_lock_changes_hands() {
         let released = Instant::now();
         java.run("unlock", &[]).await.expect("held");
         let (guard, granted) = waiting.await.expect("joins");
-        let guard = guard.expect("granted after the unlock");
+        let mut guard = guard.expect("granted after the unlock");
         let took = granted.saturating_duration_since(released);
         assert!(took < LOOK_LIMIT, "in only after {took:?}");
         to_rust.push(took);
+        // Two are enough, and the JVM may have been on its way to the third.
+        if guard.held() == 2 {
+            rig.assert_ours(&guard, 2);
+            guard.unlock().await.expect("held");
+            guard = lock.lock().wait(LIMIT).await.expect("free");
+        }
         rig.assert_ours(&guard, 3);
 
         assert!(!java.truth("trylock", &[]).await, "in beside {guard:?}");
