@@ -4,7 +4,6 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use fred::types::config::{ClusterDiscoveryPolicy, Config, ServerConfig};
-use tokio::runtime::Handle;
 
 use crate::{
     access::{self, Opening},
@@ -15,12 +14,13 @@ use crate::{
         Engine,
         close::CloseReport,
         script::{Command, INSPECT_HASH},
-        transport::{Fault, router::Router},
+        transport::{BoxFuture, Fault, dial::Dial, router::Router},
     },
     error::{Error, Result},
     events::Events,
     inspect::Inspection,
     naming,
+    runtime::Home,
     stats::Stats,
 };
 
@@ -181,6 +181,7 @@ pub struct ClientBuilder {
     settings: Settings,
     command_timeout: Option<Duration>,
     safety_poll: Option<Duration>,
+    dedicated_runtime: bool,
     pub(crate) opening: Opening,
 }
 
@@ -328,6 +329,16 @@ impl ClientBuilder {
         self
     }
 
+    /// Runs connections, renewals and everything else in the background on a thread of the client's own. Default: on the
+    /// runtime on which [`connect`](Self::connect) is called.
+    ///
+    /// For programs whose tasks may block their runtime for long: locks are renewed all the same. Costs a thread, and a wake-up
+    /// from one thread to the other with every request. The thread ends with the client.
+    pub fn dedicated_runtime(mut self) -> Self {
+        self.dedicated_runtime = true;
+        self
+    }
+
     /// How often each connection is checked for life. Default 2 s.
     pub fn heartbeat(mut self, interval: Duration) -> Self {
         self.settings.heartbeat = interval;
@@ -407,21 +418,37 @@ impl ClientBuilder {
             return Err(Error::invalid("database", "a cluster has only database 0"));
         }
         self.opening.log_in(&mut config);
-        let runtime = Handle::try_current().map_err(|_| {
-            Error::invalid("runtime", "connect must be called inside a tokio runtime")
-        })?;
+        let home = if self.dedicated_runtime {
+            Home::dedicated()?
+        } else {
+            Home::current()?
+        };
         let config = self.how.dial(config)?;
-        let transport = Router::connect(&config, &self.settings, runtime.clone())
-            .await
-            .map_err(|fault| connect_error(&config, fault))?;
+        let transport = connect_on(&home, &config, &self.settings).await?;
         let server = format!(
             "{}/{}",
             address::shown(&config),
             config.database.unwrap_or_default()
         );
-        let engine = Engine::start(self.settings, server, Arc::new(transport), &runtime);
+        let engine = Engine::start(self.settings, server, Arc::new(transport), home);
         self.opening.check(Client { engine }).await
     }
+}
+
+/// Connects on the runtime where the connections are to live.
+async fn connect_on(home: &Home, config: &Dial, settings: &Settings) -> Result<Router> {
+    let (dial, settings, runtime) = (config.clone(), settings.clone(), home.handle.clone());
+    // Boxed, so that it does not weigh upon the depth of the caller's own types.
+    let connecting: BoxFuture<_> =
+        Box::pin(async move { Router::connect(&dial, &settings, runtime).await });
+    let connected = if home.own.is_some() {
+        // Ended with the caller: the thread ends when `home` is dropped.
+        let connected = home.handle.spawn(connecting).await;
+        connected.unwrap_or(Err(Fault::Closed))
+    } else {
+        connecting.await
+    };
+    connected.map_err(|fault| connect_error(config, fault))
 }
 
 fn connect_error(config: &Config, fault: Fault) -> Error {

@@ -14,6 +14,18 @@
 //! ```
 //!
 //! The same token may write any number of times: `<=`, not `<`.
+//!
+//! # Who reads before it writes shows its token when it reads
+//!
+//! A check of the writes alone is not enough for a change that depends on what was read. A holder reads and is stopped; the
+//! next reads the same; the first wakes up and writes, which nobody refuses, since nothing newer has been *written*; the
+//! second writes over it, and the first change is gone although it was confirmed. So the token is shown with the read as
+//! well, which refuses all older holders from then on: [`FencedCell::claim`], [`Checker::check`] before the read,
+//! or in SQL:
+//!
+//! ```sql
+//! UPDATE stock SET token = :token WHERE item = :item AND token <= :token RETURNING pieces;
+//! ```
 
 use std::{
     collections::HashMap,
@@ -35,11 +47,12 @@ use crate::{
     lock::FencingToken,
 };
 
+static CLAIM: Script = script!("fencing/claim");
 static SET: Script = script!("fencing/set");
 
 /// Every script of this module, for the tests that read them all.
 #[cfg(test)]
-pub(crate) static SCRIPTS: [&Script; 1] = [&SET];
+pub(crate) static SCRIPTS: [&Script; 2] = [&CLAIM, &SET];
 
 /// A write came with a token that is older than one seen before: its holder has lost the lock. Nothing was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,7 +143,29 @@ pub struct FencedCell {
 }
 
 impl FencedCell {
-    /// Writes `value`, unless somebody with a higher token has written before. Writing the same again does no harm.
+    /// Reads the value, and refuses all writes with older tokens from now on: the first step of a change that depends on
+    /// what was read. `None` when nothing has been written. Claiming again does no harm.
+    ///
+    /// # Cancel safety
+    ///
+    /// It may take effect although the caller has left: older holders are refused, and nothing else has changed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`] when a higher token was seen; [`Error::WrongType`], and those of any request.
+    pub async fn claim(&self, token: FencingToken) -> Result<Option<Bytes>> {
+        let reply = self.send(&CLAIM, token, None).await?;
+        match reply {
+            Reply::Array(items) => match items.into_iter().nth(2) {
+                Some(Reply::Text(value)) => Ok(Some(value)),
+                _ => Ok(None),
+            },
+            reply => Err(self.unexpected(&reply)),
+        }
+    }
+
+    /// Writes `value`, unless somebody with a higher token has written or [claimed](Self::claim) before. Writing the same
+    /// again does no harm.
     ///
     /// # Cancel safety
     ///
@@ -141,17 +176,31 @@ impl FencedCell {
     /// [`Error::Stale`] when a higher token was seen; [`Error::WrongType`], and those of any request.
     /// [`Error::Unreachable`] does not say whether the value was written.
     pub async fn set(&self, token: FencingToken, value: impl Into<Bytes>) -> Result<()> {
+        self.send(&SET, token, Some(value.into())).await?;
+        Ok(())
+    }
+
+    /// The answer of the script where the token was not refused.
+    async fn send(
+        &self,
+        script: &'static Script,
+        token: FencingToken,
+        value: Option<Bytes>,
+    ) -> Result<Reply> {
         let number = u64::try_from(token.get())
             .map_err(|_| Error::invalid("token", "a fencing token is not negative"))?;
         let command = Command {
-            script: &SET,
+            script,
             keys: vec![self.key()?],
-            args: vec![decimal(number), value.into()],
+            args: [decimal(number)].into_iter().chain(value).collect(),
         };
         let reply = self.engine.read(&self.name, &command).await?;
-        match reply.as_ints().as_deref() {
-            Some([1, _]) => Ok(()),
-            Some([0, newest]) => Err(Error::Stale {
+        let Reply::Array(items) = &reply else {
+            return Err(self.unexpected(&reply));
+        };
+        match items.as_slice() {
+            [Reply::Int(1), ..] => Ok(reply),
+            [Reply::Int(0), Reply::Int(newest)] => Err(Error::Stale {
                 name: self.name.clone(),
                 stale: StaleToken {
                     token,
@@ -162,7 +211,7 @@ impl FencedCell {
         }
     }
 
-    /// The value and the token of who wrote it; `None` when nobody has.
+    /// The value and the highest token seen; `None` when nobody has written. Refuses nobody: a look.
     ///
     /// # Cancel safety
     ///
@@ -177,7 +226,7 @@ impl FencedCell {
         let reply = self.engine.query(&self.name, "HMGET", &args).await?;
         match &reply {
             Reply::Array(fields) => match fields.as_slice() {
-                [Reply::Nil, Reply::Nil] => Ok(None),
+                [_, Reply::Nil] => Ok(None),
                 [token, Reply::Text(value)] => {
                     let token = token.as_int().ok_or_else(|| self.unexpected(&reply))?;
                     Ok(Some((FencingToken::new(token), value.clone())))

@@ -67,6 +67,7 @@ mod inspect;
 mod lock;
 mod naming;
 mod owner;
+mod runtime;
 mod stats;
 #[cfg(feature = "tls-rustls")]
 mod tls;

@@ -92,7 +92,7 @@ fn scripts(feature: Feature) -> &'static [&'static str] {
             "latch/count",
             "probe/latch",
         ],
-        Feature::FencedCell => &["fencing/set"],
+        Feature::FencedCell => &["fencing/claim", "fencing/set"],
         Feature::Inspect => &["inspect/hash"],
         Feature::TaggedNames
         | Feature::Database

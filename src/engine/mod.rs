@@ -16,7 +16,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{runtime::Handle, task::JoinHandle, time::Instant};
+use tokio::{task::JoinHandle, time::Instant};
 use uuid::Uuid;
 
 use self::{
@@ -39,6 +39,7 @@ use crate::{
     config::Settings,
     error::{Error, Refusal, Result},
     events::{Event, EventBus},
+    runtime::{Home, OwnThread},
     stats::Counters,
 };
 
@@ -80,6 +81,8 @@ pub(crate) struct Engine {
     transport: Arc<dyn Transport>,
     background: Arc<Background>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
+    /// Where all of it runs, if that is a thread of the client's own.
+    _own_thread: Option<OwnThread>,
     registry: Registry,
     desks: Desks,
     marks: Marks,
@@ -103,8 +106,9 @@ impl Engine {
         settings: Settings,
         server: String,
         transport: Arc<dyn Transport>,
-        runtime: &Handle,
+        home: Home,
     ) -> Arc<Self> {
+        let Home { handle, own } = home;
         let engine = Arc::new(Self {
             settings,
             client_id: Uuid::new_v4().to_string(),
@@ -112,8 +116,9 @@ impl Engine {
             events: EventBus::new(),
             counters: Counters::default(),
             transport: transport.clone(),
-            background: Arc::new(Background::new(runtime.clone())),
+            background: Arc::new(Background::new(handle.clone())),
             tasks: Mutex::default(),
+            _own_thread: own,
             registry: Registry::default(),
             desks: Desks::default(),
             marks: Marks::default(),
@@ -131,9 +136,9 @@ impl Engine {
         });
         let weak = Arc::downgrade(&engine);
         engine.tasks().extend([
-            runtime.spawn(renewal::run(weak.clone())),
-            runtime.spawn(close::noticing(weak.clone(), poll::run(weak.clone()))),
-            runtime.spawn(wakeup::run(weak.clone(), engine.wakeups.clone())),
+            handle.spawn(renewal::run(weak.clone())),
+            handle.spawn(close::noticing(weak.clone(), poll::run(weak.clone()))),
+            handle.spawn(wakeup::run(weak.clone(), engine.wakeups.clone())),
         ]);
         transport.start(Arc::new(move |signal| {
             if let Some(engine) = Weak::upgrade(&weak) {

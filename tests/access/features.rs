@@ -269,6 +269,7 @@ async fn cell_lives(rig: &Rig, name: &'static str) {
     let cell = rig.one.fenced_cell(name);
     let token = redlatch::FencingToken::new(3);
     assert!(cell.get().await.expect("answers").is_none());
+    assert!(cell.claim(token).await.expect("the first").is_none());
     cell.set(token, "value").await.expect("the first");
     assert_eq!(
         cell.get().await.expect("answers"),

@@ -115,6 +115,59 @@ fn a_client_is_used_from_other_runtimes_than_its_own() {
     });
 }
 
+/// Threads of clients, as the kernel names them.
+fn threads() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("a kernel with /proc");
+    tasks
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
+        .filter(|name| name.trim() == "redlatch")
+        .count()
+}
+
+/// What blocks the caller's only thread does not cost the lock, where the client has a thread of its own.
+#[test]
+fn a_lock_outlives_a_blocked_runtime_on_a_thread_of_its_own() {
+    let server = Server::start();
+    let direct = server.direct();
+    for own in [false, true] {
+        let name = unique_name("blocked");
+        one_thread().block_on(async {
+            let builder = at(server.url())
+                .watchdog_timeout(secs(1))
+                .safety_poll(ms(300));
+            let builder = if own {
+                builder.dedicated_runtime()
+            } else {
+                builder
+            };
+            let client = connected(builder).await;
+            let guard = client.lock(&*name).lock().await.expect("free");
+            // Nothing else runs on this thread meanwhile.
+            let blocked = Instant::now();
+            let mut there = true;
+            while blocked.elapsed() < secs(3) {
+                there &= direct.exists(&name);
+                std::thread::sleep(ms(20));
+            }
+            assert_eq!((there, guard.is_lost()), (own, !own));
+            assert_eq!(guard.unlock().await.is_ok(), own);
+            let guard = client.lock(&*name).lock().wait(secs(5)).await;
+            guard.expect("free").unlock().await.expect("held");
+            close(client).await;
+        });
+    }
+    redlatch_support::eventually("its thread ends", secs(5), || threads() == 0);
+    // Also where the client is just dropped, and where connecting fails.
+    one_thread().block_on(async {
+        let client = connected(at(server.url()).dedicated_runtime()).await;
+        assert_eq!(threads(), 1);
+        drop(client);
+        let wrong = at("redis://127.0.0.1:1").dedicated_runtime();
+        wrong.connect().await.expect_err("nobody is there");
+    });
+    redlatch_support::eventually("its thread ends", secs(5), || threads() == 0);
+}
+
 /// Ends within the limit.
 async fn ends<T>(what: &str, limit: Duration, future: impl Future<Output = T>) -> T {
     let begun = Instant::now();
@@ -240,5 +293,45 @@ fn a_client_whose_runtime_stands_still_is_unreachable() {
         let guard = client.lock(unique_name("on")).lock().await.expect("free");
         guard.unlock().await.expect("held");
         close(client).await;
+    });
+}
+
+/// Each life of a connection has its tasks, and they end with it.
+#[test]
+fn restarts_leave_no_task_behind() {
+    let server = Server::start();
+    one_thread().block_on(async {
+        let client = connected(at(server.url())).await;
+        let holder = connected(at(server.url())).await;
+        let tasks = || {
+            tokio::runtime::Handle::current()
+                .metrics()
+                .num_alive_tasks()
+        };
+        hand_over(&holder, &client).await;
+        hand_over(&client, &holder).await;
+        let mut seen = (tasks(), Instant::now());
+        redlatch_support::eventually_async("the connections to settle", secs(20), async || {
+            if tasks() != seen.0 {
+                seen = (tasks(), Instant::now());
+            }
+            seen.1.elapsed() > secs(1)
+        })
+        .await;
+        let before = seen.0;
+        for turn in 0..12 {
+            server.kill();
+            tokio::time::sleep(ms(50 * turn)).await;
+            server.restart();
+            hand_over(&holder, &client).await;
+            hand_over(&client, &holder).await;
+            println!("{turn}: {} tasks, {before} before", tasks());
+        }
+        redlatch_support::eventually_async("as many tasks as before", secs(20), async || {
+            tasks() <= before
+        })
+        .await;
+        close(client).await;
+        close(holder).await;
     });
 }

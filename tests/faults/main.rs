@@ -3,9 +3,12 @@
 
 mod bars;
 mod cancel;
+mod clock;
 mod connections;
 mod kit;
+mod process;
 mod races;
 mod refusals;
 mod scale;
+mod set_under_lock;
 mod silence;

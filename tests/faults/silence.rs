@@ -1,15 +1,14 @@
 //! Processes and servers that stop: frozen holders, killed holders, frozen servers.
 
-use std::{
-    io::{BufRead, BufReader, Write},
-    process::{Child, Command, Stdio},
-    time::Instant,
-};
+use std::time::Instant;
 
 use redlatch::LossCause;
 use redlatch_support::{Server, eventually_async};
 
-use crate::kit::{Rig, Through, close, connect, ms, secs};
+use crate::{
+    kit::{Rig, Through, close, connect, ms, secs},
+    process::Process,
+};
 
 /// Set for the process that this test binary starts as a holder of a lock: the server's address.
 const HOLDER: &str = "REDLATCH_TEST_HOLDER";
@@ -33,63 +32,24 @@ async fn holder_process() {
     println!("\nlost {lost} sent {sent} unlocked {unlocked:?}");
 }
 
-struct Holder(Child);
-
-impl Holder {
-    fn start(server: &Server) -> Self {
-        let child = Command::new(std::env::current_exe().expect("this binary"))
-            .args(["--exact", "silence::holder_process", "--nocapture"])
-            .env(HOLDER, server.url())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("starts");
-        let mut holder = Self(child);
-        holder.read_until("holding");
-        holder
-    }
-
-    fn read_until(&mut self, word: &str) -> String {
-        let stdout = self.0.stdout.as_mut().expect("piped");
-        let mut reader = BufReader::with_capacity(1, stdout);
-        let mut line = String::new();
-        while reader.read_line(&mut line).expect("readable") > 0 {
-            if line.starts_with(word) {
-                return line;
-            }
-            line.clear();
-        }
-        panic!("the holder ended without saying {word}");
-    }
-
-    fn signal(&self, signal: &str) {
-        let status = Command::new("kill")
-            .args([signal, &self.0.id().to_string()])
-            .status();
-        assert!(status.expect("kill runs").success());
-    }
-}
-
-impl Drop for Holder {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+fn holder(server: &Server) -> Process {
+    let process = Process::start("silence::holder_process", HOLDER, &server.url());
+    process.said("holding");
+    process
 }
 
 #[tokio::test]
 async fn a_holder_stopped_beyond_its_time_knows_before_anything_is_sent() {
     let server = Server::start();
-    let mut holder = Holder::start(&server);
+    let mut holder = holder(&server);
     let client = connect(&server.url(), |builder| builder).await;
     holder.signal("-STOP");
     let guard = client.lock("held-elsewhere").lock().wait(secs(10)).await;
     let guard = guard.expect("its time to live is over");
     holder.signal("-CONT");
-    let stdin = holder.0.stdin.as_mut().expect("piped");
-    stdin.write_all(b"go\n").expect("written");
-    let line = holder.read_until("lost");
-    assert_eq!(line.trim(), "lost true sent false unlocked Err(true)");
+    holder.tell("go");
+    let line = holder.said("lost");
+    assert_eq!(line, "true sent false unlocked Err(true)");
     assert_eq!(server.direct().hgetall("held-elsewhere").len(), 1);
     guard
         .unlock()
@@ -101,7 +61,7 @@ async fn a_holder_stopped_beyond_its_time_knows_before_anything_is_sent() {
 #[tokio::test]
 async fn a_killed_holder_keeps_others_out_for_its_time_to_live_only() {
     let server = Server::start();
-    let holder = Holder::start(&server);
+    let holder = holder(&server);
     let client = connect(&server.url(), |builder| builder).await;
     let waiting = crate::kit::Waiting::start(&client, "held-elsewhere", secs(10));
     eventually_async("it waits", secs(5), async || client.stats().waits == 1).await;

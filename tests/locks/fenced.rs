@@ -136,6 +136,41 @@ async fn a_stale_holder_is_refused_by_the_resource() {
     close(other).await;
 }
 
+/// Whoever claims a value shuts out all before, before it writes.
+#[tokio::test]
+async fn a_claim_refuses_older_holders_before_anything_newer_is_written() {
+    let (client, name) = (client().await, name("claim"));
+    let cell = client.fenced_cell(&*name);
+    let [old, new] = [1, 2].map(FencingToken::new);
+    assert_eq!(cell.claim(old).await.expect("the first"), None);
+    assert_eq!(cell.get().await.expect("answers"), None);
+    cell.set(old, "seen by both").await.expect("the newest");
+    let seen = cell.claim(new).await.expect("newer");
+    assert_eq!(seen.as_deref(), Some(&b"seen by both"[..]));
+    let refused = [
+        cell.set(old, "confirmed and lost")
+            .await
+            .expect_err("stale"),
+        cell.claim(old).await.expect_err("stale"),
+    ];
+    for refused in refused {
+        assert!(
+            matches!(&refused, Error::Stale { stale, .. } if (stale.token, stale.newest) == (old, new)),
+            "{refused}"
+        );
+    }
+    let (token, value) = cell.get().await.expect("answers").expect("written");
+    assert_eq!((token, &value[..]), (new, &b"seen by both"[..]));
+    cell.claim(new).await.expect("the same again");
+    cell.set(new, "newest").await.expect("the newest");
+    direct().cmd(&["DEL", &name]).accepted();
+    direct().cmd(&["SET", &name, "a string"]).accepted();
+    let wrong = cell.claim(new).await;
+    assert!(matches!(wrong, Err(Error::WrongType { .. })), "{wrong:?}");
+    direct().cmd(&["DEL", &name]).accepted();
+    close(client).await;
+}
+
 /// Who holds the lock without a number gets one of its own when it enters as a fenced holder.
 #[tokio::test]
 async fn a_plain_hold_has_no_token_to_keep() {

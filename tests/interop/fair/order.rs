@@ -1,13 +1,10 @@
 //! First come, first served, whoever comes from where.
 
-use std::{
-    io::Write as _,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use redlatch::{Client, Fair, NonReentrantFair};
 use redlatch_support::{
-    Direct, Flavor, Server,
+    Direct, Server, ShiftedClock,
     jvm::{DriverJar, Jvm, JvmOptions, jvm_or_skip},
     unique_name,
 };
@@ -126,34 +123,6 @@ async fn apart(driver: &DriverJar, server: &Server) {
     close(client).await;
 }
 
-/// A server whose clock is off by that much, or a line that says why there is none.
-fn server_with_clock(test: &str, offset: &str) -> Option<Server> {
-    let library = std::fs::read_dir("/usr/lib")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|folder| folder.path().join("faketime/libfaketime.so.1"))
-        .find(|library| library.is_file());
-    let server = library.ok_or("no libfaketime".to_owned()).and_then(|path| {
-        Server::builder()
-            .flavor(Flavor::Valkey9)
-            .env("LD_PRELOAD", path.display().to_string())
-            .env("FAKETIME", offset)
-            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-            .try_start()
-            .map_err(|error| error.to_string())
-    });
-    match server {
-        Ok(server) => Some(server),
-        Err(reason) => {
-            // Past the harness, which keeps what a passing test says to itself.
-            let line = format!("skipped: {test} needs a server whose clock can be set ({reason})");
-            let _ = writeln!(std::io::stderr(), "{line}");
-            None
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_turn_with_the_servers_clock_ahead_or_behind() {
     let test = "in_turn_with_the_servers_clock_ahead_or_behind";
@@ -161,10 +130,14 @@ async fn in_turn_with_the_servers_clock_ahead_or_behind() {
         return;
     };
     let _quiet = quiet().await;
-    let [Some(ahead), Some(behind)] = ["+3s", "-3s"].map(|by| server_with_clock(test, by)) else {
+    let [Some(ahead), Some(behind)] = [3, -3].map(|by| ShiftedClock::start_or_skip(test, by))
+    else {
         return;
     };
-    tokio::join!(apart(driver, &ahead), apart(driver, &behind));
+    tokio::join!(
+        apart(driver, ahead.server()),
+        apart(driver, behind.server())
+    );
 }
 
 /// What a JVM's waiter adds to the deadlines behind it goes when it gets in, and so does what one of ours adds: else a JVM

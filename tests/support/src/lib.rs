@@ -34,6 +34,6 @@ pub use proxy::{Action, MessageAction, MessageRule, Proxy, Rule, RuleHandle};
 pub use replicated::Replicated;
 pub use resp::{Direct, Value};
 pub use sentinel::Sentinels;
-pub use server::{Server, unique_name};
+pub use server::{Server, ShiftedClock, unique_name};
 pub use tls::Certificates;
 pub use wait::{eventually, eventually_async};

@@ -1,12 +1,14 @@
 //! Starts real servers on free loopback ports and makes sure that none outlives the tests.
 
 mod builder;
+mod clock;
 mod ports;
 mod process;
 pub(crate) mod user;
 
 pub use builder::ServerBuilder;
 pub(crate) use builder::start_all;
+pub use clock::ShiftedClock;
 pub(crate) use process::Folder;
 
 use std::fmt;
