@@ -91,8 +91,11 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync + 'static {
     /// Adds one hold to a renewal. A `ttl` of zero only looks.
     fn renew(&self, call: &Call, rest: &Rest, batch: &mut Batch) {
         batch.keys.push(call.name.clone());
-        batch.args.push(call.field.clone());
-        batch.args.push(decimal(rest.ttl_ms));
+        batch.args.extend([
+            call.field.clone(),
+            decimal(rest.ttl_ms),
+            decimal(rest.longest_ms),
+        ]);
     }
 
     /// The script that looks at many waited-for locks in one call: ms left for each, or [`FREE`].
@@ -292,6 +295,8 @@ pub(crate) struct Rest {
     pub(crate) ttl_ms: u64,
     /// How long they last, renewed or not.
     pub(crate) lasts_ms: u64,
+    /// The longest that the server may have been told to keep them, counted from now.
+    pub(crate) longest_ms: u64,
 }
 
 impl Rest {
@@ -301,6 +306,7 @@ impl Rest {
         most: 1,
         ttl_ms: 0,
         lasts_ms: 0,
+        longest_ms: 0,
     };
 }
 

@@ -270,6 +270,7 @@ impl Slot {
             most: tenure.most.max(holds),
             ttl_ms: tenure.ttl_ms(now, watchdog).max(1),
             lasts_ms: tenure.ttl_ms(now, watchdog).max(1),
+            longest_ms: tenure.longest_ms(now, watchdog),
         })
     }
 
@@ -332,6 +333,7 @@ impl Slot {
                     0
                 },
                 lasts_ms: tenure.ttl_ms(now, watchdog),
+                longest_ms: tenure.longest_ms(now, watchdog),
             },
         ))
     }

@@ -54,7 +54,7 @@ async fn a_clock_that_jumps_back_blocks_for_no_longer_than_the_next_renewal() {
     let direct = clock.server().direct();
     let both = client.read_write_lock("back-rw");
     let watched = client.lock("back").lock().await.expect("free");
-    let reads = both.read().await.expect("free");
+    let writes = both.write().await.expect("free");
     // A lease beside a renewed hold is not cut short.
     let owner = redlatch::Owner::fresh();
     let nested = client.lock("back-nested").with_owner(owner);
@@ -77,6 +77,6 @@ async fn a_clock_that_jumps_back_blocks_for_no_longer_than_the_next_renewal() {
     for guard in [watched, long, inner] {
         guard.unlock().await.expect("held");
     }
-    reads.unlock().await.expect("held");
+    writes.unlock().await.expect("held");
     close(client).await;
 }

@@ -17,6 +17,7 @@ const REST: Rest = Rest {
     most: 2,
     ttl_ms: 20_000,
     lasts_ms: 20_000,
+    longest_ms: 20_000,
 };
 
 /// A command as `script key key | argument argument`.

@@ -153,6 +153,7 @@ fn commands_fit_their_headers() {
         most: 0,
         ttl_ms: 1,
         lasts_ms: 1,
+        longest_ms: 1,
     };
     for protocol in kinds {
         let call = Call::example(protocol, 1);

@@ -89,4 +89,11 @@ impl Tenure {
             .unwrap_or_default();
         u64::try_from(longest.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
     }
+
+    /// The longest time to live that the server may have been told, as of now.
+    pub(super) fn longest_ms(&self, now: Instant, watchdog: Duration) -> u64 {
+        let told = self.gone_by.saturating_duration_since(now).as_millis();
+        let told = u64::try_from(told).unwrap_or(u64::MAX);
+        self.ttl_ms(now, watchdog).max(told)
+    }
 }
