@@ -118,6 +118,7 @@ impl Hold {
                 return cause;
             }
             tokio::select! {
+                biased;
                 () = told => {}
                 () = sleep_until(self.valid_until()) => {}
             }

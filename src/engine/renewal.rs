@@ -130,6 +130,7 @@ pub(crate) async fn run(engine: Weak<Engine>) {
             .first_deadline()
             .map_or(tick, |first| first.min(tick));
         tokio::select! {
+            biased;
             () = sleep_until(next) => {}
             () = renewal.work.notified() => {}
         }
@@ -248,6 +249,7 @@ impl Chunk {
                 .filter_map(|(slot, ..)| slot.first_deadline())
                 .fold(Instant::now() + pause, Instant::min);
             tokio::select! {
+                biased;
                 () = sleep_until(next) => {}
                 () = again => {}
             }

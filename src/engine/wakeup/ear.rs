@@ -19,7 +19,7 @@ use tokio::{
 use super::{Channel, Source, Wakeups, lock};
 use crate::{
     engine::{
-        Engine, jitter,
+        Engine, Hashing, jitter,
         transport::{Fault, NodeId, Transport},
     },
     error::Refusal,
@@ -43,7 +43,7 @@ pub(super) struct Ear {
     pub(super) node: NodeId,
     /// The current connection for messages; 0 while there is none.
     epoch: AtomicU64,
-    changed: Mutex<HashSet<Bytes>>,
+    changed: Mutex<HashSet<Bytes, Hashing>>,
     work: Notify,
     over: AtomicBool,
 }
@@ -80,7 +80,7 @@ impl Ear {
         self.connected(0);
     }
 
-    fn take_changed(&self) -> HashSet<Bytes> {
+    fn take_changed(&self) -> HashSet<Bytes, Hashing> {
         std::mem::take(&mut *lock(&self.changed))
     }
 }
@@ -90,7 +90,7 @@ pub(super) async fn run(engine: Weak<Engine>, wakeups: Arc<Wakeups>, ear: Arc<Ea
     let mut listening = Listening {
         wakeups,
         ear,
-        there: HashSet::new(),
+        there: HashSet::default(),
         epoch: 0,
         pause: FIRST_PAUSE,
         cautious: false,
@@ -106,6 +106,7 @@ pub(super) async fn run(engine: Weak<Engine>, wakeups: Arc<Wakeups>, ear: Arc<Ea
             }
         };
         let due = tokio::select! {
+            biased;
             () = listening.ear.work.notified() => false,
             () = roll_call => true,
         };
@@ -127,7 +128,7 @@ struct Listening {
     wakeups: Arc<Wakeups>,
     ear: Arc<Ear>,
     /// Channels the server sends us, on the connection `epoch`.
-    there: HashSet<Bytes>,
+    there: HashSet<Bytes, Hashing>,
     epoch: u64,
     pause: Duration,
     /// A refused channel costs its neighbours the connection, so after a refusal each is tried alone.
