@@ -91,6 +91,7 @@ pub(super) async fn run(engine: Weak<Engine>, wakeups: Arc<Wakeups>, ear: Arc<Ea
         wakeups,
         ear,
         there: HashSet::default(),
+        doubtful: HashSet::new(),
         epoch: 0,
         pause: FIRST_PAUSE,
         cautious: false,
@@ -129,6 +130,8 @@ struct Listening {
     ear: Arc<Ear>,
     /// Channels the server sends us, on the connection `epoch`.
     there: HashSet<Bytes, Hashing>,
+    /// Channels it may send us or not: their subscription went unanswered.
+    doubtful: HashSet<Bytes>,
     epoch: u64,
     pause: Duration,
     /// A refused channel costs its neighbours the connection, so after a refusal each is tried alone.
@@ -148,6 +151,7 @@ impl Listening {
         let came_back = epoch != self.epoch;
         if came_back {
             self.there.clear();
+            self.doubtful.clear();
             self.epoch = epoch;
             names = wakeups
                 .channels
@@ -170,6 +174,8 @@ impl Listening {
                 (Some(channel), false) => subscribe.push(channel),
                 (Some(channel), true) => confirm(&channel, epoch),
                 (None, true) => unsubscribe.push(name),
+                // It would be sent to nobody for as long as the connection lives.
+                (None, false) if self.doubtful.contains(&name) => unsubscribe.push(name),
                 (None, false) => {}
             }
         }
@@ -185,6 +191,7 @@ impl Listening {
                     self.pause = FIRST_PAUSE;
                     for channel in chunk {
                         self.there.insert(channel.name.clone());
+                        self.doubtful.remove(&channel.name);
                         confirm(channel, epoch);
                     }
                 }
@@ -197,6 +204,10 @@ impl Listening {
                         self.again_later(chunk, MOVING);
                         self.again_later(rest, Duration::ZERO);
                         break;
+                    }
+                    if matches!(fault, Fault::Unknown { .. }) {
+                        let names = chunk.iter().map(|channel| channel.name.clone());
+                        self.doubtful.extend(names);
                     }
                     fail(engine, chunk, &fault);
                     let wait = self.wait_after(chunk, &fault);
@@ -213,6 +224,7 @@ impl Listening {
             let _ = wakeups.transport.unsubscribe(node, names, deadline()).await;
             for name in chunk {
                 self.there.remove(name);
+                self.doubtful.remove(name);
             }
         }
         if came_back {
