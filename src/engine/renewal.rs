@@ -275,6 +275,9 @@ impl Chunk {
             Some(Renewed::Held) => {
                 let watchdog = engine.settings.watchdog_timeout;
                 let renewed = rest.ttl_ms > 0;
+                // What is over by now stays lost, and the server need not keep it for the time it was renewed for.
+                slot.may_last(Duration::from_millis(rest.ttl_ms));
+                engine.expire(slot, Instant::now());
                 let since = slot.confirm(generation, sent, renewed, watchdog);
                 if rest.ttl_ms > 0 {
                     engine.counters.renewals.one();
