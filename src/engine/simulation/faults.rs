@@ -95,7 +95,9 @@ impl Weather {
         true
     }
 
-    pub(super) fn fate(&mut self) -> Fate {
+    /// What becomes of the next request. `late` where it is never lost but only late: the engine relies on the connection
+    /// for that which it does not repeat.
+    pub(super) fn fate(&mut self, late: bool) -> Fate {
         let usual = self.dice.between(0, 4);
         // Always the same number of draws, so that a fault left out changes nothing else.
         let (drawn, slow) = (self.dice.below(1_000), self.dice.between(10, 2_000));
@@ -105,9 +107,9 @@ impl Weather {
             ..Fate::default()
         };
         if drawn < replies + self.slow_requests && self.strikes() {
-            if drawn < requests {
+            if drawn < requests && !late {
                 fate.request_lost = true;
-            } else if drawn < replies {
+            } else if (requests..replies).contains(&drawn) {
                 fate.reply_lost = true;
             } else {
                 fate.slow = slow;

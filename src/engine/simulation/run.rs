@@ -28,7 +28,7 @@ use crate::{
 /// For how long there are faults and new operations, in milliseconds.
 const CHAOS: u64 = 60_000;
 /// How often it is looked whether all is well.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(200);
 
 /// How much of a run happens.
 #[derive(Debug, Clone, Copy)]
@@ -269,8 +269,11 @@ impl<K: Kind> Run<K> {
     }
 
     async fn check_residue(&self, client: usize, engine: &Arc<Engine>) {
-        // What guards dropped just now have set off.
-        sleep(Duration::from_millis(1)).await;
+        // What guards dropped just now have set off, and a release in the longest pause between two tries.
+        let by = self.now() + 650;
+        while engine.residue() != Residue::default() && self.now() < by {
+            sleep(Duration::from_millis(25)).await;
+        }
         let residue = engine.residue();
         if residue != Residue::default() {
             self.violated(format!("{client} leaves {residue:?}"));

@@ -69,7 +69,7 @@ impl<K: Kind> Worker<K> {
     /// Works until the time is over; what is held then is handed on.
     pub(super) async fn work(mut self) -> Vec<Kept<K>> {
         while self.shop.begin() {
-            self.pause(0, 1_500).await;
+            self.pause(0, 2_500).await;
             let name = *self.dice.one_of(&self.shop.names);
             let lock = Lock::<K>::new(&self.engine, name.into()).with_owner(self.owner);
             match self.acquire(&lock).await {
@@ -155,11 +155,25 @@ impl<K: Kind> Worker<K> {
     /// Holds, enters again, and leaves, until nothing is held or the time is over.
     async fn hold(&mut self, lock: &Lock<K>, first: LockGuard<K>) -> Result<Vec<Kept<K>>, Closed> {
         let mut held = vec![(self.shop.book.granted(self.client, &first), first)];
+        let outcome = self.go_on_holding(lock, &mut held).await;
+        if outcome.is_err() {
+            for (id, _) in &held {
+                self.shop.book.over(*id);
+            }
+        }
+        outcome.map(|()| held)
+    }
+
+    async fn go_on_holding(
+        &mut self,
+        lock: &Lock<K>,
+        held: &mut Vec<Kept<K>>,
+    ) -> Result<(), Closed> {
         loop {
             let longest = *self.dice.one_of(&[10, 300, 2_500]);
             self.pause(0, longest).await;
             if self.shop.over() {
-                return Ok(held);
+                return Ok(());
             }
             if held.len() < 3 && self.dice.chance(300) {
                 let acquiring = lock.lock().wait(Duration::from_secs(2)).into_future();
@@ -176,7 +190,7 @@ impl<K: Kind> Worker<K> {
             let (id, guard) = held.swap_remove(at);
             self.give_back(id, guard).await?;
             if held.is_empty() {
-                return Ok(held);
+                return Ok(());
             }
         }
     }

@@ -96,7 +96,6 @@ pub(super) enum Event {
     Reply(usize, usize, u64, Outcome),
     Message(usize, u64, Bytes, Bytes),
     Up(usize, usize),
-    Thaw(usize),
 }
 
 /// All that is there.
@@ -276,13 +275,14 @@ impl State {
         let now = self.now;
         loop {
             let peer = &mut self.peers[client];
-            if !peer.lanes[lane].up || peer.frozen_until > now {
+            if !peer.lanes[lane].up {
                 return;
             }
+            let leaves = peer.frozen_until;
             let Some(mut parcel) = peer.lanes[lane].pending.pop_front() else {
                 return;
             };
-            let fate = self.weather.fate();
+            let fate = self.weather.fate(lane == MESSAGES);
             if fate.slow > USUAL_LATENCY {
                 self.note_trouble(client, now + fate.slow);
             }
@@ -303,7 +303,8 @@ impl State {
             }
             parcel.reply_lost = fate.reply_lost;
             let to = self.lane(client, lane);
-            let arrives = to.last.max(now + fate.slow);
+            // What a frozen client has said leaves it when it goes on.
+            let arrives = to.last.max(now.max(leaves) + fate.slow);
             to.last = arrives;
             to.wire.push_back(parcel);
             let epoch = to.epoch;
@@ -363,10 +364,6 @@ impl State {
                 }
             }
             Event::Up(client, lane) => self.bring_up(client, lane),
-            Event::Thaw(client) => {
-                self.pump(client, COMMANDS);
-                self.pump(client, MESSAGES);
-            }
         }
         true
     }
@@ -514,6 +511,8 @@ impl State {
         to.left = wire.into_iter().take(read as usize).collect();
         let reason = "cut".to_owned();
         if lane == MESSAGES {
+            // Subscriptions are the connection's, and so is what would have changed them.
+            self.peers[client].lanes[lane].left.clear();
             self.peers[client].subscribed.clear();
         }
         self.signals.push((
@@ -575,7 +574,6 @@ impl State {
         let until = self.now + ms;
         self.peers[client].frozen_until = until;
         self.note_trouble(client, until);
-        self.at(until, Event::Thaw(client));
     }
 
     pub(super) fn frozen_until(&self, client: usize) -> u64 {
