@@ -23,9 +23,11 @@ pub(super) const OUTAGE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long after its cause, or the last trouble, a holder is told: a third of the watchdog timeout, and a round trip or
 /// two with a quick retry between.
 const TOLD: u64 = 1_000 + 300;
-/// How long after a lock became free, or the last trouble, a waiter has it: a subscription that is never confirmed, a
-/// poll with its jitter and its grace, the longest pause between two tries, and some round trips.
-const SERVED: u64 = 1_000 + 1_250 + 20 + 625 + 105;
+/// How long after a lock became free a waiter has it, messages or not: a poll with its jitter and its grace, and some
+/// round trips.
+const SERVED: u64 = 1_250 + 20 + 80;
+/// The same after trouble: before it, a subscription that is never confirmed and the longest pause between two tries.
+const SERVED_AFTER: u64 = 1_000 + 625 + SERVED;
 /// For how long after trouble a holder may lose its lock by it.
 const LOSES: u64 = 3_000 + 500;
 
@@ -259,8 +261,9 @@ impl Waiter {
         let Some(free) = state.server.free_since(&self.name) else {
             return;
         };
-        let since = free.max(self.since).max(state.trouble_of(self.client));
-        if state.now > since + SERVED && !state.peers[self.client].gone {
+        let trouble = state.trouble_of(self.client) + SERVED_AFTER;
+        let due = trouble.max(free.max(self.since) + SERVED);
+        if state.now > due && !state.peers[self.client].gone {
             let client = self.client;
             state.violated(format!(
                 "a waiter of {client} does not get a lock that is free"
