@@ -97,7 +97,7 @@ impl<K: Kind> Run<K> {
         let world = World::new(Weather::new(seed, limits.faults), tracing);
         let network = tokio::spawn(world.clone().run());
         let names = ["a", "b"];
-        let names = &names[..if seed % 3 == 0 { 2 } else { 1 }];
+        let names = &names[..if seed.is_multiple_of(3) { 2 } else { 1 }];
         let mut run = Self {
             shop: Arc::new(Shop {
                 book: Book::new(&world),
