@@ -9,7 +9,10 @@ use std::{
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::world::{State, World};
+use super::{
+    taker::PERMITS,
+    world::{State, World},
+};
 use crate::{
     engine::hold::{Hold, Lease},
     lock::{Kind, LockGuard},
@@ -56,6 +59,8 @@ struct Pages {
     entries: BTreeMap<u64, Entry>,
     waiters: BTreeMap<u64, Waiter>,
     tokens: BTreeMap<Bytes, i64>,
+    /// Permits in somebody's hand, and whose client it is.
+    permits: BTreeMap<u64, (usize, i64)>,
     number: u64,
 }
 
@@ -133,9 +138,15 @@ impl Book {
 
     /// A client is no more.
     pub(super) fn forget(&self, client: usize) {
-        self.pages()
-            .entries
-            .retain(|_, entry| entry.client != client);
+        let mut pages = self.pages();
+        pages.entries.retain(|_, entry| entry.client != client);
+        pages.permits.retain(|_, (whose, _)| *whose != client);
+    }
+
+    /// The permits of a client go back.
+    pub(super) fn forget_permits(&self, client: usize) {
+        let mut pages = self.pages();
+        pages.permits.retain(|_, (whose, _)| *whose != client);
     }
 
     pub(super) fn waits(&self, client: usize, name: &str) -> Waits<'_> {
@@ -150,6 +161,31 @@ impl Book {
         };
         pages.waiters.insert(id, waiter);
         Waits(self, id)
+    }
+
+    /// Somebody has permits in hand.
+    pub(super) fn took(&self, client: usize, count: u32) -> u64 {
+        let mut state = self.world.state();
+        let mut pages = self.pages();
+        pages.number += 1;
+        let id = pages.number;
+        pages.permits.insert(id, (client, i64::from(count)));
+        let taken: i64 = pages.permits.values().map(|(_, count)| count).sum();
+        state.trace(|text| text.push_str(&format!("{client} has {count} permits")));
+        if taken > PERMITS {
+            state.violated(format!("{taken} permits are taken of {PERMITS}"));
+        }
+        id
+    }
+
+    /// Somebody is about to give permits back.
+    pub(super) fn gave(&self, id: u64) {
+        self.pages().permits.remove(&id);
+    }
+
+    /// Permits in all hands.
+    pub(super) fn permits(&self) -> i64 {
+        self.pages().permits.values().map(|(_, count)| count).sum()
     }
 
     /// Looks at all that should be true at any time.

@@ -134,8 +134,14 @@ impl Weather {
     }
 }
 
-/// When what happens to whom, in order. `keeps_data` where the server is not to forget anything.
-pub(super) fn plan(seed: u64, until: u64, keeps_data: bool) -> Vec<(u64, u64, Blow)> {
+/// When what happens to whom, in order. `keeps_data` where the server is not to forget
+/// anything, `keeps_clients` where none is to crash.
+pub(super) fn plan(
+    seed: u64,
+    until: u64,
+    keeps_data: bool,
+    keeps_clients: bool,
+) -> Vec<(u64, u64, Blow)> {
     let mut dice = Dice::new(seed, 3);
     let many = *dice.one_of(&[0, 2, 6, 12, 20]);
     let mut plan: Vec<_> = (0..many)
@@ -153,7 +159,7 @@ pub(super) fn plan(seed: u64, until: u64, keeps_data: bool) -> Vec<(u64, u64, Bl
                 14 if !keeps_data => Blow::Flush,
                 15 => Blow::ForgetScripts,
                 16 | 17 => Blow::Freeze { ms: long },
-                18 => Blow::Crash,
+                18 if !keeps_clients => Blow::Crash,
                 19 => Blow::Close,
                 _ => Blow::CutCommands { pause: 0 },
             };

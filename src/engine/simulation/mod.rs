@@ -14,6 +14,7 @@ mod link;
 mod model;
 mod run;
 mod server;
+mod taker;
 mod worker;
 mod world;
 

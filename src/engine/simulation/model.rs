@@ -7,6 +7,7 @@ use redlatch_support::{Direct, Value, unique_name};
 
 use super::{dice::Dice, server::Server};
 use crate::{
+    coordination::semaphore,
     engine::{
         script::{INSPECT_HASH, PROBE_TTL, RENEW_HASH, Script},
         transport::Reply,
@@ -35,7 +36,11 @@ fn draw(dice: &mut Dice, names: &[Bytes]) -> (&'static Script, Vec<Bytes>, Vec<B
     let announcement = text("PUBLISH somewhere");
     let [acquire, release, force] = reentrant::SCRIPTS;
     let [acquire_fenced, raise] = fenced::SCRIPTS;
-    match dice.below(12) {
+    let [take, give, .., look] = semaphore::SCRIPTS;
+    let mark = text(format!("{}:mark", String::from_utf8_lossy(&name)));
+    let (number, time) = (text(dice.next().to_string()), text("300000"));
+    let wanted = text(dice.between(1, 3).to_string());
+    match dice.below(16) {
         0..=2 => (acquire, vec![name], vec![ttl, field, holds]),
         3 | 4 => {
             let token = text(dice.below(3).to_string());
@@ -53,6 +58,16 @@ fn draw(dice: &mut Dice, names: &[Bytes]) -> (&'static Script, Vec<Bytes>, Vec<B
             let args = args.collect();
             (&RENEW_HASH, names.to_vec(), args)
         }
+        12 => {
+            let args = vec![number, time, wanted.clone(), text("1"), wanted];
+            (take, vec![mark, name], args)
+        }
+        13 | 14 => {
+            let if_there = text(dice.below(2).to_string());
+            let args = vec![number, time, wanted, announcement, if_there];
+            (give, vec![mark, name], args)
+        }
+        15 => (look, names.to_vec(), vec![wanted, small]),
         10 => (&PROBE_TTL, names.to_vec(), Vec::new()),
         _ => (&INSPECT_HASH, vec![name], Vec::new()),
     }
@@ -135,6 +150,20 @@ fn compare(seed: u64, real: &Direct) {
                 let there = Value::Array(sorted(there));
                 assert!(
                     alike(&there, &Reply::Array(mine.clone())),
+                    "seed {seed} step {step}: {there:?}, and ours {mine:?}"
+                );
+            }
+            for key in [
+                name.clone(),
+                text(format!("{}:mark", String::from_utf8_lossy(name))),
+            ] {
+                let there = real.cmd(&[b"GET".as_slice(), &key]);
+                let mine = ours.query("GET", &[key]);
+                let same = mine
+                    .as_ref()
+                    .map_or(matches!(there, Value::Error(_)), |mine| alike(&there, mine));
+                assert!(
+                    same,
                     "seed {seed} step {step}: {there:?}, and ours {mine:?}"
                 );
             }

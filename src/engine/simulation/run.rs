@@ -14,11 +14,14 @@ use super::{
     dice::{Dice, Loaded},
     faults::{Blow, Weather, plan},
     link::Link,
+    taker::{NAME, PERMITS, Taker},
     worker::{Kept, Shop, Worker},
     world::{COMMANDS, MESSAGES, Peer, World},
 };
 use crate::{
+    client::Client,
     config::Settings,
+    coordination::SemaphorePermit,
     engine::{Engine, Residue},
     lock::{Fenced, Kind, Reentrant},
     naming,
@@ -73,6 +76,14 @@ struct Seat<K: Kind> {
     client: usize,
     engine: Arc<Engine>,
     workers: Vec<JoinHandle<Vec<Kept<K>>>>,
+    takers: Vec<JoinHandle<Vec<(u64, SemaphorePermit)>>>,
+}
+
+impl<K: Kind> Seat<K> {
+    fn is_finished(&self) -> bool {
+        self.workers.iter().all(JoinHandle::is_finished)
+            && self.takers.iter().all(JoinHandle::is_finished)
+    }
 }
 
 struct Run<K: Kind> {
@@ -80,6 +91,10 @@ struct Run<K: Kind> {
     dice: Dice,
     seats: Vec<Seat<K>>,
     grants: u64,
+    /// Whether there is a semaphore as well.
+    permits: bool,
+    /// Whether closing in the middle of trouble could not give all permits back.
+    permits_left: bool,
 }
 
 fn settings() -> Settings {
@@ -110,13 +125,20 @@ impl<K: Kind> Run<K> {
             dice: Dice::new(seed, 4),
             seats: Vec::new(),
             grants: 0,
+            permits: seed % 4 == 1,
+            permits_left: false,
         };
+        if run.permits {
+            let name = Bytes::from_static(NAME.as_bytes());
+            world.state().server.put(&name, PERMITS);
+        }
         for _ in 0..run.dice.between(2, 3) {
             let seat = run.seat();
             run.seats.push(seat);
         }
-        let keeps_data = K::protocol().fenced();
-        for (at, whom, blow) in plan(seed, CHAOS, keeps_data) {
+        // A counter that is gone is an error of its own, and a crash keeps plain permits for ever.
+        let keeps_data = K::protocol().fenced() || run.permits;
+        for (at, whom, blow) in plan(seed, CHAOS, keeps_data, run.permits) {
             run.until(at).await;
             if run.failed() {
                 break;
@@ -185,10 +207,21 @@ impl<K: Kind> Run<K> {
                 tokio::spawn(worker.work())
             })
             .collect();
+        let mut takers = Vec::new();
+        if self.permits {
+            let taker = Taker {
+                shop: self.shop.clone(),
+                client,
+                semaphore: Client::of(&engine).semaphore(NAME),
+                dice: Dice::new(self.dice.next(), 6),
+            };
+            takers.push(tokio::spawn(taker.work()));
+        }
         Seat {
             client,
             engine,
             workers,
+            takers,
         }
     }
 
@@ -247,6 +280,7 @@ impl<K: Kind> Run<K> {
     }
 
     async fn close(&mut self, seat: Seat<K>) {
+        self.shop.book.forget_permits(seat.client);
         let report = seat.engine.close(Duration::from_secs(3)).await;
         let troubled = {
             let state = self.shop.world.state();
@@ -254,6 +288,15 @@ impl<K: Kind> Run<K> {
         };
         if !report.unreleased.is_empty() && !troubled {
             self.violated(format!("closing left {:?}", report.unreleased));
+        }
+        self.permits_left |= !report.unreleased_permits.is_empty();
+        if self.permits_left && !troubled {
+            self.violated(format!("closing left {:?}", report.unreleased_permits));
+        }
+        for taker in seat.takers {
+            if timeout(Duration::from_secs(20), taker).await.is_err() {
+                self.violated("a taker goes on after closing".to_owned());
+            }
         }
         let mut kept = Vec::new();
         for worker in seat.workers {
@@ -289,11 +332,7 @@ impl<K: Kind> Run<K> {
         self.shop.world.change(|state| state.weather.calm_down());
         let seats = std::mem::take(&mut self.seats);
         let by = self.now() + 25_000;
-        while !seats
-            .iter()
-            .flat_map(|seat| &seat.workers)
-            .all(JoinHandle::is_finished)
-        {
+        while !seats.iter().all(Seat::is_finished) {
             if self.now() > by {
                 self.violated("a worker never ends".to_owned());
             }
@@ -314,9 +353,27 @@ impl<K: Kind> Run<K> {
             }
             all.push((seat, kept));
         }
+        let mut permits = Vec::new();
+        for (seat, _) in &mut all {
+            for taker in seat.takers.drain(..) {
+                match taker.await {
+                    Ok(taken) => permits.extend(taken),
+                    Err(error) => self.violated(format!("a taker failed: {error}")),
+                }
+            }
+        }
         // What was in doubt is found out, what a crashed client left is over.
         self.until(self.now() + 7_000).await;
         self.check_counts();
+        self.check_permits();
+        for (id, permit) in permits {
+            self.shop.book.gave(id);
+            if self.dice.chance(500) {
+                let _ = permit.release().await;
+            }
+        }
+        self.until(self.now() + 100).await;
+        self.check_permits();
         for (seat, kept) in all {
             if self.dice.chance(500) {
                 let report = seat.engine.close(Duration::from_secs(3)).await;
@@ -345,16 +402,30 @@ impl<K: Kind> Run<K> {
             .names
             .iter()
             .map(|name| naming::fencing_counter(name));
-        let counters: Vec<_> = counters.map(Bytes::from).collect();
+        let mut counters: Vec<_> = counters.map(Bytes::from).collect();
+        counters.push(Bytes::from_static(NAME.as_bytes()));
+        // Those of clients that closed in trouble end by themselves.
+        let marks = naming::mark_stem(NAME);
         let left: Vec<_> = state
             .server
             .keys()
-            .filter(|key| !counters.contains(key))
+            .filter(|key| !counters.contains(key) && !key.starts_with(marks.as_bytes()))
             .collect();
         if !left.is_empty() {
             let left = format!("{left:?} are left");
             drop(state);
             self.violated(left);
+        }
+    }
+
+    /// No permit is lost, and none is there twice.
+    fn check_permits(&self) {
+        let name = Bytes::from_static(NAME.as_bytes());
+        let there = self.shop.world.state().server.number(&name);
+        let expected = self.permits.then(|| PERMITS - self.shop.book.permits());
+        let fewer = self.permits_left && there < expected;
+        if there != expected && !fewer {
+            self.violated(format!("{there:?} permits are free, not {expected:?}"));
         }
     }
 

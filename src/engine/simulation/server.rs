@@ -6,10 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use crate::engine::{
-    script::{Script, decimal},
-    transport::Reply,
-};
+use crate::engine::{script::Script, transport::Reply};
+
+mod counted;
 
 const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
 
@@ -195,12 +194,12 @@ impl Server {
         }
     }
 
-    fn announce(&mut self, call: &Bytes, message: &'static [u8]) {
+    fn announce(&mut self, call: &Bytes, message: Bytes) {
         let call = std::str::from_utf8(call).expect("text");
         let (how, channel) = call.split_once(' ').expect("a word, a blank and a channel");
         assert_eq!(how, "PUBLISH", "one server");
         let channel = Bytes::copy_from_slice(channel.as_bytes());
-        self.said.push((channel, Bytes::from_static(message)));
+        self.said.push((channel, message));
     }
 
     /// Does what the script of this name does.
@@ -219,7 +218,7 @@ impl Server {
                 if !self.del(&keys[0]) {
                     return Ok(Reply::Int(0));
                 }
-                self.announce(&args[0], b"0");
+                self.announce(&args[0], Bytes::from_static(b"0"));
                 Ok(Reply::Int(1))
             }
             "renew/hash" => {
@@ -241,6 +240,13 @@ impl Server {
                 }
                 Ok(Reply::Array(answer))
             }
+            "semaphore/acquire" => self.acquire_permits(keys, args),
+            "semaphore/release" => self.release_permits(keys, args),
+            "probe/semaphore" => {
+                let pairs = keys.iter().zip(args);
+                let answers = pairs.map(|(key, least)| self.probe_permits(key, least));
+                Ok(Reply::Array(answers.map(Reply::Int).collect()))
+            }
             unknown => panic!("the simulated server does not know {unknown}"),
         }
     }
@@ -254,6 +260,11 @@ impl Server {
         match verb {
             "EXISTS" => Ok(Reply::Int(i64::from(self.exists(&args[0])))),
             "PTTL" => Ok(Reply::Int(self.pttl(&args[0]))),
+            "GET" => Ok(self.get(&args[0])?.map_or(Reply::Nil, Reply::Text)),
+            "DEL" => {
+                let deleted = args.iter().filter(|key| self.del(key)).count();
+                Ok(Reply::Int(deleted as i64))
+            }
             "HEXISTS" => {
                 let value = self.hget(&args[0], &args[1])?;
                 Ok(Reply::Int(i64::from(value.is_some())))
@@ -332,7 +343,7 @@ impl Server {
             return Ok(Reply::Int(0));
         }
         self.del(key);
-        self.announce(announcement, b"0");
+        self.announce(announcement, Bytes::from_static(b"0"));
         Ok(Reply::Int(1))
     }
 
@@ -356,8 +367,8 @@ impl Server {
         }
     }
 
-    fn put(&mut self, key: &Bytes, number: i64) {
-        let value = Value::Text(decimal(u64::try_from(number).expect("not negative")));
+    pub(super) fn put(&mut self, key: &Bytes, number: i64) {
+        let value = Value::Text(number.to_string().into());
         let ends = self.keys.get(key).and_then(|entry| entry.ends);
         self.keys.insert(key.clone(), Entry { value, ends });
     }

@@ -35,18 +35,50 @@ pub(super) struct Shop {
 }
 
 impl Shop {
-    fn over(&self) -> bool {
+    pub(super) fn over(&self) -> bool {
         self.world.state().now >= self.until
     }
 
     /// Whether one more operation is begun.
-    fn begin(&self) -> bool {
+    pub(super) fn begin(&self) -> bool {
         let before = self.operations.load(Ordering::Relaxed);
         let goes_on = before < self.most_operations && !self.over();
         if goes_on {
             self.operations.store(before + 1, Ordering::Relaxed);
         }
         goes_on
+    }
+
+    /// Lets time pass, and more of it where the client is frozen.
+    pub(super) async fn pause(&self, client: usize, time: Duration) {
+        sleep(time).await;
+        loop {
+            let left = {
+                let state = self.world.state();
+                state.frozen_until(client).saturating_sub(state.now)
+            };
+            if left == 0 {
+                return;
+            }
+            sleep(Duration::from_millis(left)).await;
+        }
+    }
+
+    /// Whether an error may be.
+    pub(super) fn judge(&self, client: usize, error: Error) -> Result<(), Closed> {
+        let mut state = self.world.state();
+        let patience = OUTAGE_PATIENCE.as_millis() as u64 + 1_000;
+        let troubled = state.trouble_of(client) + patience >= state.now;
+        match error {
+            Error::TimedOut { .. } => Ok(()),
+            Error::Closed => Err(Closed),
+            Error::Unreachable { .. } if troubled => Ok(()),
+            Error::Refused { refusal, .. } if refusal.is_transient() && troubled => Ok(()),
+            error => {
+                state.violated(format!("{client} got {error}"));
+                Ok(())
+            }
+        }
     }
 }
 
@@ -63,7 +95,7 @@ pub(super) struct Worker<K: Kind> {
 }
 
 /// No more to be done here.
-struct Closed;
+pub(super) struct Closed;
 
 impl<K: Kind> Worker<K> {
     /// Works until the time is over; what is held then is handed on.
@@ -85,19 +117,13 @@ impl<K: Kind> Worker<K> {
         Vec::new()
     }
 
-    /// Lets time pass, and more of it where the client is frozen.
     async fn pause(&mut self, least: u64, most: u64) {
-        sleep(self.dice.ms(least, most)).await;
-        loop {
-            let left = {
-                let state = self.shop.world.state();
-                state.frozen_until(self.client).saturating_sub(state.now)
-            };
-            if left == 0 {
-                return;
-            }
-            sleep(Duration::from_millis(left)).await;
-        }
+        let time = self.dice.ms(least, most);
+        self.shop.pause(self.client, time).await;
+    }
+
+    fn judge(&self, error: Error) -> Result<(), Closed> {
+        self.shop.judge(self.client, error)
     }
 
     async fn acquire(&mut self, lock: &Lock<K>) -> Result<Option<LockGuard<K>>, Closed> {
@@ -133,23 +159,6 @@ impl<K: Kind> Worker<K> {
             _ => lock.try_lock().await,
         };
         outcome.or_else(|error| self.judge(error).map(|()| None))
-    }
-
-    /// Whether an error may be.
-    fn judge(&self, error: Error) -> Result<(), Closed> {
-        let mut state = self.shop.world.state();
-        let patience = OUTAGE_PATIENCE.as_millis() as u64 + 1_000;
-        let troubled = state.trouble_of(self.client) + patience >= state.now;
-        match error {
-            Error::TimedOut { .. } => Ok(()),
-            Error::Closed => Err(Closed),
-            Error::Unreachable { .. } if troubled => Ok(()),
-            Error::Refused { refusal, .. } if refusal.is_transient() && troubled => Ok(()),
-            error => {
-                state.violated(format!("{} got {error}", self.client));
-                Ok(())
-            }
-        }
     }
 
     /// Holds, enters again, and leaves, until nothing is held or the time is over.
