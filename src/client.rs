@@ -72,6 +72,14 @@ impl Client {
         ClientBuilder::default()
     }
 
+    /// A client of an engine that a test has started.
+    #[cfg(test)]
+    pub(crate) fn of(engine: &Arc<Engine>) -> Self {
+        Self {
+            engine: engine.clone(),
+        }
+    }
+
     pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }

@@ -30,7 +30,7 @@ static PROBE: Script = script!("probe/semaphore");
 
 /// Every script of this kind, for the tests that read them all.
 #[cfg(test)]
-pub(super) static SCRIPTS: [&Script; 7] =
+pub(crate) static SCRIPTS: [&Script; 7] =
     [&ACQUIRE, &RELEASE, &TRY_SET, &ADD, &DRAIN, &DELETE, &PROBE];
 
 #[derive(Debug)]

@@ -386,6 +386,7 @@ impl Lead<'_> {
         // Not before a millisecond, and without `left` for as long as the safety poll finds nothing.
         let expiry = left.map(|left| later(Instant::now(), left.max(Duration::from_millis(1))));
         let counter = tokio::select! {
+            biased;
             source = channel.woken(seen) => match source {
                 Source::Message => &engine.counters.wakeups_by_message,
                 Source::Release | Source::Closed => &engine.counters.wakeups_by_release,

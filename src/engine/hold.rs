@@ -44,13 +44,16 @@ pub(crate) fn later(start: Instant, length: Duration) -> Instant {
     start.checked_add(length).unwrap_or_else(|| start + CENTURY)
 }
 
+/// Set in a deadline once somebody has seen that it is over: nothing extends it then.
+const OVER: u64 = 1 << 63;
+
 /// One grant.
 #[derive(Debug)]
 pub(crate) struct Hold {
     pub(crate) id: u64,
     pub(crate) lease: Lease,
     base: Instant,
-    /// Local deadline, in nanoseconds since `base`.
+    /// Local deadline, in nanoseconds since `base`, and [`OVER`].
     valid_until: AtomicU64,
     pub(super) suspect: AtomicBool,
     pub(super) lost: OnceLock<LossCause>,
@@ -76,16 +79,37 @@ impl Hold {
     pub(crate) fn valid_until(&self) -> Instant {
         later(
             self.base,
-            Duration::from_nanos(self.valid_until.load(Ordering::Acquire)),
+            Duration::from_nanos(self.valid_until.load(Ordering::Acquire) & !OVER),
         )
     }
 
     pub(super) fn extend(&self, until: Instant) {
         let nanos = until.saturating_duration_since(self.base).as_nanos();
-        self.valid_until.fetch_max(
-            u64::try_from(nanos).unwrap_or(u64::MAX / 2),
-            Ordering::AcqRel,
-        );
+        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX).min(OVER - 1);
+        let longer = |old: u64| (old & OVER == 0).then(|| old.max(nanos));
+        let _ = self
+            .valid_until
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, longer);
+    }
+
+    /// Whether its time is over by the local clock. If so it is for ever: an answer that comes later changes nothing.
+    fn is_over(&self, now: Instant) -> bool {
+        loop {
+            let nanos = self.valid_until.load(Ordering::Acquire);
+            if nanos & OVER != 0 {
+                return true;
+            }
+            if now < later(self.base, Duration::from_nanos(nanos)) {
+                return false;
+            }
+            let over = nanos | OVER;
+            if (self.valid_until)
+                .compare_exchange(nanos, over, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok()
+            {
+                return true;
+            }
+        }
     }
 
     /// Why the hold is lost, if it is: by the server's word, or because its time is over.
@@ -93,7 +117,7 @@ impl Hold {
         self.lost
             .get()
             .copied()
-            .or_else(|| (now >= self.valid_until()).then(|| self.expiry_cause()))
+            .or_else(|| self.is_over(now).then(|| self.expiry_cause()))
     }
 
     fn expiry_cause(&self) -> LossCause {
@@ -118,6 +142,7 @@ impl Hold {
                 return cause;
             }
             tokio::select! {
+                biased;
                 () = told => {}
                 () = sleep_until(self.valid_until()) => {}
             }

@@ -61,12 +61,20 @@ pub(crate) mod renewal;
 mod replicated;
 mod rights;
 pub(crate) mod script;
+#[cfg(test)]
+mod simulation;
 pub(crate) mod slot;
 pub(crate) mod tokens;
 pub(crate) mod trade;
 pub(crate) mod transport;
 pub(crate) mod waiting;
 pub(crate) mod wakeup;
+
+/// How tables hash: by chance, and the same every time in a simulation.
+#[cfg(not(test))]
+type Hashing = std::hash::RandomState;
+#[cfg(test)]
+type Hashing = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
 
 /// All that the locks of one client share.
 #[derive(Debug)]
@@ -111,7 +119,7 @@ impl Engine {
         let Home { handle, own } = home;
         let engine = Arc::new(Self {
             settings,
-            client_id: Uuid::new_v4().to_string(),
+            client_id: random().to_string(),
             server,
             events: EventBus::new(),
             counters: Counters::default(),
@@ -431,8 +439,17 @@ const LONGEST_RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// Between three quarters and five quarters of `pause`.
 pub(crate) fn jitter(pause: Duration) -> Duration {
     // The lower bits of a random uuid: this crate needs no better dice.
-    let dice = Uuid::new_v4().as_u128() as u32;
+    let dice = random().as_u128() as u32;
     pause.mul_f64(0.75 + 0.5 * f64::from(dice) / f64::from(u32::MAX))
+}
+
+/// A random uuid; in a simulation, one by its seed.
+fn random() -> Uuid {
+    #[cfg(test)]
+    if let Some(uuid) = simulation::uuid() {
+        return uuid;
+    }
+    Uuid::new_v4()
 }
 
 /// A fault in a caller's words.

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    Engine,
+    Engine, Hashing,
     desk::Desk,
     jitter,
     protocol::{Batch, Call, FREE},
@@ -38,7 +38,7 @@ const GRACE: Duration = Duration::from_millis(20);
 /// Who sleeps, waiting for a lock.
 #[derive(Debug, Default)]
 pub(crate) struct Poll {
-    sleepers: DashMap<u64, Sleeper>,
+    sleepers: DashMap<u64, Sleeper, Hashing>,
     /// Sleepers that must be looked after more often than the others.
     restless: AtomicUsize,
     next: AtomicU64,
@@ -177,11 +177,12 @@ pub(crate) async fn run(engine: Weak<Engine>) {
             rounds = Rounds::default();
         }
         let round = tokio::select! {
-            round = rounds.next(&poll, interval) => round,
+            biased;
             () = poll.hurry.notified() => {
                 rounds = Rounds::default();
                 Round::Everybody
             }
+            round = rounds.next(&poll, interval) => round,
         };
         let Some(strong) = engine.upgrade() else {
             return;
@@ -208,6 +209,7 @@ impl Rounds {
                     .get_or_insert_with(|| Instant::now() + jitter(RESTLESS))
             });
             tokio::select! {
+                biased;
                 () = sleep_until(restless.map_or(everybody, |restless| restless.min(everybody))) => {}
                 () = poll.restless_came.notified() => continue,
             }
@@ -224,8 +226,8 @@ impl Rounds {
 /// Sends the looks on their way, without waiting: a server that does not answer keeps nobody.
 fn look(engine: &Arc<Engine>, round: Round) {
     // By script, since kinds may look differently; one entry a name, however many wait for it.
-    type Names = HashMap<Bytes, (Look, Vec<Arc<Channel>>)>;
-    let mut calls: HashMap<Group, Names> = HashMap::new();
+    type Names = HashMap<Bytes, (Look, Vec<Arc<Channel>>), Hashing>;
+    let mut calls: HashMap<Group, Names, Hashing> = HashMap::default();
     for sleeper in &engine.poll.sleepers {
         if round == Round::Restless && !sleeper.look.restless() {
             continue;

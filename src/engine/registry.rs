@@ -12,7 +12,7 @@ use dashmap::DashMap;
 use tokio::time::Instant;
 
 use super::{
-    Engine,
+    Engine, Hashing,
     protocol::{Admission, Call, Value},
     queue::{Place, Queue, Verdict},
     slot::Slot,
@@ -22,7 +22,7 @@ use super::{
 /// All names in use.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    names: DashMap<Bytes, Arc<Name>>,
+    names: DashMap<Bytes, Arc<Name>, Hashing>,
 }
 
 /// One name.

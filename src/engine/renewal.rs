@@ -130,6 +130,7 @@ pub(crate) async fn run(engine: Weak<Engine>) {
             .first_deadline()
             .map_or(tick, |first| first.min(tick));
         tokio::select! {
+            biased;
             () = sleep_until(next) => {}
             () = renewal.work.notified() => {}
         }
@@ -248,6 +249,7 @@ impl Chunk {
                 .filter_map(|(slot, ..)| slot.first_deadline())
                 .fold(Instant::now() + pause, Instant::min);
             tokio::select! {
+                biased;
                 () = sleep_until(next) => {}
                 () = again => {}
             }
@@ -273,6 +275,9 @@ impl Chunk {
             Some(Renewed::Held) => {
                 let watchdog = engine.settings.watchdog_timeout;
                 let renewed = rest.ttl_ms > 0;
+                // What is over by now stays lost, and the server need not keep it for the time it was renewed for.
+                slot.may_last(Duration::from_millis(rest.ttl_ms));
+                engine.expire(slot, Instant::now());
                 let since = slot.confirm(generation, sent, renewed, watchdog);
                 if rest.ttl_ms > 0 {
                     engine.counters.renewals.one();

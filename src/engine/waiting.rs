@@ -347,7 +347,10 @@ impl Engine {
         tally: Arc<Tally>,
     ) -> impl Future<Output = Result<i64>> + use<> {
         let (engine, desk) = (self.clone(), desk.clone());
+        // Closing waits for this: a permit on its way back would stay taken for ever.
+        let under_way = self.background.enter();
         async move {
+            let _under_way = under_way;
             let _gate = desk.gate.clone().lock_owned().await;
             if let Some(outcome) = tally.outcome.get() {
                 return outcome.clone();
@@ -376,7 +379,9 @@ impl Engine {
             self.check_open()?;
         }
         let (engine, kept) = (self.clone(), desk.clone());
+        let under_way = self.background.enter();
         let doing = async move {
+            let _under_way = under_way;
             let _gate = kept.gate.clone().lock_owned().await;
             engine.do_once(&kept, &command, patient).await
         };

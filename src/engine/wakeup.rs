@@ -22,7 +22,7 @@ use tokio::sync::{Notify, mpsc};
 
 use self::ear::Ear;
 use super::{
-    Engine,
+    Engine, Hashing,
     transport::{NodeId, Transport},
 };
 
@@ -109,7 +109,7 @@ impl Channel {
 /// All channels of a client.
 #[derive(Debug)]
 pub(crate) struct Wakeups {
-    channels: DashMap<Bytes, Arc<Channel>>,
+    channels: DashMap<Bytes, Arc<Channel>, Hashing>,
     transport: Arc<dyn Transport>,
     ears: Mutex<HashMap<NodeId, Arc<Ear>>>,
     next_epoch: AtomicU64,
@@ -149,7 +149,7 @@ impl Wakeups {
     pub(crate) fn new(transport: Arc<dyn Transport>) -> Arc<Self> {
         let (born, unborn) = mpsc::unbounded_channel();
         Arc::new_cyclic(|myself| Self {
-            channels: DashMap::new(),
+            channels: DashMap::default(),
             transport,
             ears: Mutex::default(),
             next_epoch: AtomicU64::new(1),
@@ -310,6 +310,7 @@ pub(crate) async fn run(engine: Weak<Engine>, wakeups: Arc<Wakeups>) {
     let mut ears = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
+            biased;
             ear = unborn.recv() => match ear {
                 Some(ear) => {
                     ears.spawn(ear::run(engine.clone(), wakeups.clone(), ear));

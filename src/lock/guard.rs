@@ -44,6 +44,12 @@ impl<K: Kind> LockGuard<K> {
         }
     }
 
+    /// What the engine knows of it.
+    #[cfg(test)]
+    pub(crate) fn grip(&self) -> &Grip {
+        &self.grip
+    }
+
     /// Gives the lock back and waits until the server has confirmed it.
     ///
     /// A lost reply is found out about and does not fail the call. Where the lock was entered more than once, this

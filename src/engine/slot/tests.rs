@@ -56,6 +56,20 @@ async fn a_hold_ends_by_the_local_clock_before_the_servers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_seen_to_be_over_is_not_renewed_by_a_late_answer() {
+    let slot = slot();
+    let hold = grant(&slot, Lease::Watched, 2);
+    tokio::time::advance(secs(29)).await;
+    let sent = Instant::now();
+    tokio::time::advance(secs(2)).await;
+    assert_eq!(hold.loss(Instant::now()), Some(LossCause::Unreachable));
+    slot.confirm(slot.generation(), sent, true, WATCHDOG);
+    assert_eq!(hold.loss(Instant::now()), Some(LossCause::Unreachable));
+    assert_eq!(slot.expire(Instant::now()).len(), 1);
+    assert!(slot.is_uncertain(), "the server has renewed it");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_renewal_acts_only_on_the_generation_it_was_sent_for() {
     let slot = slot();
     let first = grant(&slot, Lease::Watched, 2);

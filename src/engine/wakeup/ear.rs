@@ -13,13 +13,13 @@ use std::{
 use bytes::Bytes;
 use tokio::{
     sync::Notify,
-    time::{Instant, sleep},
+    time::{Instant, sleep, sleep_until},
 };
 
 use super::{Channel, Source, Wakeups, lock};
 use crate::{
     engine::{
-        Engine, jitter,
+        Engine, Hashing, jitter,
         transport::{Fault, NodeId, Transport},
     },
     error::Refusal,
@@ -43,7 +43,7 @@ pub(super) struct Ear {
     pub(super) node: NodeId,
     /// The current connection for messages; 0 while there is none.
     epoch: AtomicU64,
-    changed: Mutex<HashSet<Bytes>>,
+    changed: Mutex<HashSet<Bytes, Hashing>>,
     work: Notify,
     over: AtomicBool,
 }
@@ -80,7 +80,7 @@ impl Ear {
         self.connected(0);
     }
 
-    fn take_changed(&self) -> HashSet<Bytes> {
+    fn take_changed(&self) -> HashSet<Bytes, Hashing> {
         std::mem::take(&mut *lock(&self.changed))
     }
 }
@@ -90,11 +90,13 @@ pub(super) async fn run(engine: Weak<Engine>, wakeups: Arc<Wakeups>, ear: Arc<Ea
     let mut listening = Listening {
         wakeups,
         ear,
-        there: HashSet::new(),
+        there: HashSet::default(),
+        doubtful: HashSet::new(),
         epoch: 0,
         pause: FIRST_PAUSE,
         cautious: false,
         refused: HashMap::new(),
+        later: Vec::new(),
     };
     loop {
         let sharded = listening.wakeups.transport.pubsub().sharded();
@@ -106,8 +108,10 @@ pub(super) async fn run(engine: Weak<Engine>, wakeups: Arc<Wakeups>, ear: Arc<Ea
             }
         };
         let due = tokio::select! {
-            () = listening.ear.work.notified() => false,
-            () = roll_call => true,
+            biased;
+            () = listening.ear.work.notified() => Due::CatchUp,
+            () = listening.until_again() => Due::Again,
+            () = roll_call => Due::RollCall,
         };
         let Some(engine) = engine.upgrade() else {
             return;
@@ -115,24 +119,35 @@ pub(super) async fn run(engine: Weak<Engine>, wakeups: Arc<Wakeups>, ear: Arc<Ea
         if listening.ear.over.load(Ordering::Acquire) {
             return;
         }
-        if due {
-            listening.call_roll(&engine).await;
-        } else {
-            listening.catch_up(&engine, sharded).await;
+        match due {
+            Due::CatchUp => listening.catch_up(&engine, sharded).await,
+            Due::Again => listening.again(),
+            Due::RollCall => listening.call_roll(&engine).await,
         }
     }
+}
+
+/// What an ear is to do.
+enum Due {
+    CatchUp,
+    Again,
+    RollCall,
 }
 
 struct Listening {
     wakeups: Arc<Wakeups>,
     ear: Arc<Ear>,
     /// Channels the server sends us, on the connection `epoch`.
-    there: HashSet<Bytes>,
+    there: HashSet<Bytes, Hashing>,
+    /// Channels it may send us or not: their subscription went unanswered.
+    doubtful: HashSet<Bytes>,
     epoch: u64,
     pause: Duration,
     /// A refused channel costs its neighbours the connection, so after a refusal each is tried alone.
     cautious: bool,
     refused: HashMap<Bytes, Instant>,
+    /// What is to be tried again, and when.
+    later: Vec<(Instant, Arc<Channel>)>,
 }
 
 impl Listening {
@@ -147,6 +162,8 @@ impl Listening {
         let came_back = epoch != self.epoch;
         if came_back {
             self.there.clear();
+            self.doubtful.clear();
+            self.pause = FIRST_PAUSE;
             self.epoch = epoch;
             names = wakeups
                 .channels
@@ -169,6 +186,8 @@ impl Listening {
                 (Some(channel), false) => subscribe.push(channel),
                 (Some(channel), true) => confirm(&channel, epoch),
                 (None, true) => unsubscribe.push(name),
+                // It would be sent to nobody for as long as the connection lives.
+                (None, false) if self.doubtful.contains(&name) => unsubscribe.push(name),
                 (None, false) => {}
             }
         }
@@ -184,6 +203,7 @@ impl Listening {
                     self.pause = FIRST_PAUSE;
                     for channel in chunk {
                         self.there.insert(channel.name.clone());
+                        self.doubtful.remove(&channel.name);
                         confirm(channel, epoch);
                     }
                 }
@@ -196,6 +216,10 @@ impl Listening {
                         self.again_later(chunk, MOVING);
                         self.again_later(rest, Duration::ZERO);
                         break;
+                    }
+                    if matches!(fault, Fault::Unknown { .. }) {
+                        let names = chunk.iter().map(|channel| channel.name.clone());
+                        self.doubtful.extend(names);
                     }
                     fail(engine, chunk, &fault);
                     let wait = self.wait_after(chunk, &fault);
@@ -212,6 +236,7 @@ impl Listening {
             let _ = wakeups.transport.unsubscribe(node, names, deadline()).await;
             for name in chunk {
                 self.there.remove(name);
+                self.doubtful.remove(name);
             }
         }
         if came_back {
@@ -258,20 +283,24 @@ impl Listening {
         }
     }
 
-    fn again_later(&self, channels: &[Arc<Channel>], pause: Duration) {
-        if channels.is_empty() {
-            return;
+    fn again_later(&mut self, channels: &[Arc<Channel>], pause: Duration) {
+        let due = Instant::now() + pause;
+        let channels = channels.iter().cloned();
+        self.later.extend(channels.map(|channel| (due, channel)));
+    }
+
+    async fn until_again(&self) {
+        match self.later.iter().map(|(due, _)| *due).min() {
+            Some(due) => sleep_until(due).await,
+            None => std::future::pending().await,
         }
-        let channels = channels.to_vec();
-        let wakeups = Arc::downgrade(&self.wakeups);
-        tokio::spawn(async move {
-            sleep(pause).await;
-            if let Some(wakeups) = wakeups.upgrade() {
-                for channel in channels {
-                    wakeups.note_change(&channel);
-                }
-            }
-        });
+    }
+
+    fn again(&mut self) {
+        let now = Instant::now();
+        for (_, channel) in self.later.extract_if(.., |(due, _)| *due <= now) {
+            self.wakeups.note_change(&channel);
+        }
     }
 }
 

@@ -17,8 +17,7 @@ pub struct Rules {
     pub unregister_first: bool,
     /// The server ends a connection's predecessor before it is used.
     pub fence: bool,
-    /// An answer never extends a hold whose local deadline has passed. The engine does not have this rule: such a hold
-    /// may come back until somebody has noticed that it was over.
+    /// An answer never extends a hold whose local deadline has passed.
     pub lost_is_for_ever: bool,
 }
 
@@ -32,7 +31,7 @@ impl Rules {
         renewal_never_creates: true,
         unregister_first: true,
         fence: true,
-        lost_is_for_ever: false,
+        lost_is_for_ever: true,
     };
 }
 
@@ -75,7 +74,7 @@ impl Default for Config {
             rounds: [2, 1],
             most_holds: 2,
             watched: true,
-            for_ever: false,
+            for_ever: true,
             examples: true,
         }
     }
