@@ -183,11 +183,14 @@ impl Engine {
         let (name, shown) = (slot.call.name.clone(), slot.call.shown.clone());
         let patience = self.settings.outage_patience;
         let engine = self.clone();
+        // Closing waits for this: the lock would stay until its time to live is over.
+        let under_way = self.background.enter();
         let settling = Detached::committed(
             &self.background,
             {
                 let engine = self.clone();
                 async move {
+                    let _under_way = under_way;
                     engine.settle(&slot).await?;
                     match slot.was_gone(taken) {
                         Some(cause) => Err(Error::Lost {

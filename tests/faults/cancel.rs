@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use redlatch::{Client, Owner};
-use redlatch_support::{Server, eventually_async, polled};
+use redlatch_support::{Action, Rule, Server, eventually_async, polled};
 
-use crate::kit::{close, connect, ms, secs, until_nothing_is_left};
+use crate::kit::{Rig, Through, close, connect, ms, secs, until_nothing_is_left};
 
 /// Asks whether nothing of `name` is left on the server.
 async fn until_free(server: &Server, name: &str) {
@@ -212,6 +212,22 @@ fn a_guard_outlives_its_runtime_without_a_panic() {
     redlatch_support::eventually("the lock ends with its time to live", secs(5), || {
         !server.direct().exists("orphan")
     });
+}
+
+/// An unlock whose request was lost is said again, and closing does not take the connection away from under it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_waits_for_an_unlock_that_is_said_again() {
+    let rig = Rig::with(Through::Holder, |builder| builder.command_timeout(ms(400))).await;
+    let guard = rig.holder.lock("closing").lock().await.expect("free");
+    let lost = rig
+        .proxy
+        .rule(Rule::new("EVALSHA").action(Action::DropRequest));
+    let unlocking = tokio::spawn(guard.unlock());
+    lost.wait_hit(1).await;
+    let report = rig.holder.close(secs(10)).await;
+    assert!(!rig.direct().exists("closing"), "{report:?}");
+    unlocking.await.expect("joins").expect("unlocked");
+    rig.end().await;
 }
 
 #[tokio::test]
