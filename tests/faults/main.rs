@@ -6,6 +6,7 @@ mod cancel;
 mod clock;
 mod connections;
 mod kit;
+mod nonsense;
 mod process;
 mod races;
 mod refusals;

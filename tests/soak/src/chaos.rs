@@ -9,9 +9,7 @@ use std::{
     time::Duration,
 };
 
-use redlatch_support::Server;
-
-use crate::dice::Dice;
+use redlatch_support::{Dice, Server};
 
 const STEP: Duration = Duration::from_millis(500);
 
@@ -67,14 +65,14 @@ impl Counts {
 }
 
 fn strike(server: &Server, dice: &mut Dice, counts: &Counts) {
-    let count = match dice.roll(40) {
+    let count = match dice.below(40) {
         0 => {
             server.restart();
             &counts.restarted
         }
         1..=2 => {
             server.freeze();
-            thread::sleep(Duration::from_millis(100 + dice.roll(400)));
+            thread::sleep(Duration::from_millis(100 + dice.below(400)));
             server.thaw();
             &counts.frozen
         }

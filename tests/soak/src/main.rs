@@ -8,7 +8,6 @@
 //! table, and no memory that grows. It exits with 1 when any of this fails.
 
 mod chaos;
-mod dice;
 mod meter;
 mod work;
 
@@ -21,13 +20,15 @@ use std::{
 
 use clap::Parser;
 use redlatch::Client;
-use redlatch_support::{Server, eventually, eventually_async};
+use redlatch_support::{Dice, Server, eventually, eventually_async};
 use tokio::runtime::Handle;
 
 use crate::{chaos::Chaos, meter::Meter, work::Stage};
 
 /// How long what is left may take to go.
 const CLEAN_LIMIT: Duration = Duration::from_secs(20);
+/// Sets where the dice begin, as `--seed` does.
+const SEED: &str = "REDLATCH_SOAK_SEED";
 const WATCHDOG: Duration = Duration::from_secs(6);
 
 /// Uses locks for a long time while connections die and the server restarts, and looks for what is left.
@@ -44,7 +45,7 @@ struct Cli {
     #[arg(long, default_value_t = 12)]
     tasks: usize,
     /// Where the dice begin; printed, so that a run can be had again as far as time allows.
-    #[arg(long, env = "REDLATCH_SOAK_SEED")]
+    #[arg(long)]
     seed: Option<u64>,
 }
 
@@ -64,7 +65,7 @@ async fn main() -> ExitCode {
 }
 
 async fn soak(cli: &Cli) -> Vec<String> {
-    let seed = cli.seed.unwrap_or_else(dice::seed);
+    let seed = cli.seed.unwrap_or_else(|| Dice::seed(SEED));
     println!("seed {seed}");
     let server = Arc::new(Server::builder().appendonly(true).start());
     let mut clients = Vec::new();

@@ -10,10 +10,8 @@ use std::{
 };
 
 use redlatch::{Client, Error, Kind, Lock, LockGuard, Owner, Semaphore};
-use redlatch_support::Server;
+use redlatch_support::{Dice, Server};
 use tokio::time::sleep;
-
-use crate::dice::Dice;
 
 const NAMES: u64 = 3;
 const PERMITS: u32 = 3;
@@ -158,15 +156,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) async fn run(stage: Arc<Stage>, client: Client, seed: u64, number: usize, end: Instant) {
     let mut dice = Dice::new(seed, number as u64);
     while Instant::now() < end {
-        let name = format!("soak:{}", dice.roll(NAMES));
+        let name = format!("soak:{}", dice.below(NAMES));
         let of = |kind: &str| format!("{name}:{kind}");
-        match dice.roll(8) {
+        match dice.below(8) {
             0..=2 => hold(&stage, &client.lock(of("lock")), false, &mut dice).await,
             3 => hold(&stage, &client.fair_lock(of("fair")), false, &mut dice).await,
             4 => hold(&stage, &client.fenced_lock(of("fenced")), false, &mut dice).await,
             5 | 6 => {
                 let both = client.read_write_lock(of("rw"));
-                if dice.roll(4) == 0 {
+                if dice.below(4) == 0 {
                     hold(&stage, both.write_lock(), false, &mut dice).await;
                 } else {
                     hold(&stage, both.read_lock(), true, &mut dice).await;
@@ -179,9 +177,9 @@ pub(crate) async fn run(stage: Arc<Stage>, client: Client, seed: u64, number: us
 
 async fn hold<K: Kind>(stage: &Stage, lock: &Lock<K>, reads: bool, dice: &mut Dice) {
     let acquire = lock.lock().wait(WAIT).into_future();
-    let granted = if dice.roll(5) == 0 {
+    let granted = if dice.below(5) == 0 {
         // Too impatient more often than not.
-        let patience = sleep(Duration::from_micros(dice.roll(4_000)));
+        let patience = sleep(Duration::from_micros(dice.below(4_000)));
         tokio::select! {
             granted = acquire => granted,
             () = patience => {
@@ -197,17 +195,17 @@ async fn hold<K: Kind>(stage: &Stage, lock: &Lock<K>, reads: bool, dice: &mut Di
         Err(error) => return stage.note(lock.name(), &error),
     };
     let stay = stage.enter(lock.name(), reads);
-    sleep(Duration::from_micros(dice.roll(2_000))).await;
-    if dice.roll(6) == 0 {
+    sleep(Duration::from_micros(dice.below(2_000))).await;
+    if dice.below(6) == 0 {
         enter_again(stage, lock, &guard).await;
     }
     stage.leave(lock.name(), stay, guard.is_lost());
-    match dice.roll(4) {
+    match dice.below(4) {
         0 => drop(guard),
         1 => {
             // Begun, and perhaps given up: it is unlocked all the same.
             let unlock = guard.unlock();
-            let _ = tokio::time::timeout(Duration::from_micros(dice.roll(500)), unlock).await;
+            let _ = tokio::time::timeout(Duration::from_micros(dice.below(500)), unlock).await;
         }
         _ => {
             if let Err(error) = guard.unlock().await {
@@ -232,8 +230,8 @@ async fn enter_again<K: Kind>(stage: &Stage, lock: &Lock<K>, outer: &LockGuard<K
 async fn take(stage: &Stage, semaphore: &Semaphore, dice: &mut Dice) {
     match semaphore.acquire().wait(WAIT).await {
         Ok(permit) => {
-            sleep(Duration::from_micros(dice.roll(2_000))).await;
-            if dice.roll(3) == 0 {
+            sleep(Duration::from_micros(dice.below(2_000))).await;
+            if dice.below(3) == 0 {
                 drop(permit);
             } else if let Err(error) = permit.release().await {
                 stage.note(SEMAPHORE, &error);

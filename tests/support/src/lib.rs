@@ -9,10 +9,12 @@
 //! - [`history`] checks that no two holders of a lock ever met.
 //! - [`jvm`] drives the real Redisson.
 //! - [`proxy`] sits between a client and a server and breaks what a test tells it to break.
+//! - [`dice`] makes random runs that can be had again.
 //! - [`mod@polled`] gives a future up in the middle.
 //! - [`wait`] waits for a condition instead of sleeping.
 
 pub mod cluster;
+pub mod dice;
 pub mod finder;
 pub mod frame;
 pub mod history;
@@ -28,6 +30,7 @@ pub mod tls;
 pub mod wait;
 
 pub use cluster::{Cluster, slot_of};
+pub use dice::Dice;
 pub use finder::{Flavor, ServerBinary};
 pub use polled::polled;
 pub use proxy::{Action, MessageAction, MessageRule, Proxy, Rule, RuleHandle};
