@@ -1,6 +1,6 @@
 //! Where a client's own tasks run: on the runtime it was connected on, or on a thread of its own.
 
-use std::{io, sync::mpsc, thread};
+use std::{io, thread};
 
 use tokio::{
     runtime::{Builder, Handle},
@@ -46,19 +46,12 @@ impl Home {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (alive, over) = oneshot::channel::<()>();
-        let (started, starts) = mpsc::channel();
         thread::Builder::new()
             .name("redlatch".to_owned())
             .spawn(move || {
-                runtime.block_on(async move {
-                    let _ = started.send(());
-                    // Ends when the sender is dropped.
-                    let _ = over.await;
-                });
+                // Ends when the sender is dropped.
+                let _ = runtime.block_on(over);
             })?;
-        starts
-            .recv()
-            .map_err(|_| io::Error::other("it ended at once"))?;
         Ok(Self {
             handle,
             own: Some(OwnThread { _alive: alive }),
