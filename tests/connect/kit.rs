@@ -31,10 +31,7 @@ pub(crate) async fn connected(builder: ClientBuilder) -> Client {
 pub(crate) async fn close(client: Client) {
     let report = client.close(secs(5)).await;
     assert!(report.unreleased.is_empty(), "{report:?}");
-    assert_eq!(
-        client.residue(),
-        "Residue { names: 0, channels: 0, sleepers: 0, holds: 0, background: 0 }"
-    );
+    assert_eq!(client.residue(), redlatch_support::NOTHING_LEFT);
 }
 
 /// Waits until that many waiters of the client sleep, past their second look.

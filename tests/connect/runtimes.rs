@@ -303,32 +303,22 @@ fn restarts_leave_no_task_behind() {
     one_thread().block_on(async {
         let client = connected(at(server.url())).await;
         let holder = connected(at(server.url())).await;
-        let tasks = || {
-            tokio::runtime::Handle::current()
-                .metrics()
-                .num_alive_tasks()
-        };
         hand_over(&holder, &client).await;
         hand_over(&client, &holder).await;
-        let mut seen = (tasks(), Instant::now());
-        redlatch_support::eventually_async("the connections to settle", secs(20), async || {
-            if tasks() != seen.0 {
-                seen = (tasks(), Instant::now());
-            }
-            seen.1.elapsed() > secs(1)
-        })
-        .await;
-        let before = seen.0;
+        let before = redlatch_support::settled_tasks(secs(20)).await;
         for turn in 0..12 {
             server.kill();
             tokio::time::sleep(ms(50 * turn)).await;
             server.restart();
             hand_over(&holder, &client).await;
             hand_over(&client, &holder).await;
-            println!("{turn}: {} tasks, {before} before", tasks());
+            println!(
+                "{turn}: {} tasks, {before} before",
+                redlatch_support::alive_tasks()
+            );
         }
         redlatch_support::eventually_async("as many tasks as before", secs(20), async || {
-            tasks() <= before
+            redlatch_support::alive_tasks() <= before
         })
         .await;
         close(client).await;

@@ -48,9 +48,7 @@ pub(crate) fn name(test: &str) -> String {
     unique_name(test)
 }
 
-/// The residue of a client that is done.
-pub(crate) const NOTHING: &str =
-    "Residue { names: 0, channels: 0, sleepers: 0, holds: 0, background: 0 }";
+pub(crate) use redlatch_support::NOTHING_LEFT as NOTHING;
 
 /// Closes a client and checks that nothing is left in its tables.
 pub(crate) async fn close(client: Client) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redlatch::{Client, Owner};
-use redlatch_support::{Action, Rule, Server, eventually_async, polled};
+use redlatch_support::{Action, Dice, Rule, Server, eventually_async, polled};
 
 use crate::kit::{Rig, Through, close, connect, ms, secs, until_nothing_is_left};
 
@@ -119,29 +119,17 @@ async fn dropping_close_leaves_it_closed_and_closing_again_finishes() {
     }
 }
 
-/// A small generator, so that a failure can be repeated.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-}
-
 /// One caller that acquires and leaves at random moments.
 async fn fickle(client: Client, seed: u64, rounds: usize) -> usize {
-    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut dice = Dice::new(seed, 0);
     let mut dropped = 0;
     for _ in 0..rounds {
-        let name = format!("drop-{}", dice.roll(5));
-        let patience = Duration::from_micros(dice.roll(1_500));
+        let name = format!("drop-{}", dice.below(5));
+        let patience = Duration::from_micros(dice.below(1_500));
         let lock = client.lock(name);
         let work = async {
             let guard = lock.lock().wait(secs(30)).await.expect("granted");
-            if dice.roll(2) == 0 {
+            if dice.below(2) == 0 {
                 let inner = lock.lock().await.expect("re-enters");
                 tokio::task::yield_now().await;
                 inner.unlock().await.expect("held");

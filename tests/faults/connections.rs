@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use redlatch::{Error, Event, Owner};
-use redlatch_support::{Action, Proxy, Rule, Server, eventually_async};
+use redlatch_support::{Action, Proxy, Rule, Server, alive_tasks, eventually_async};
 
 use crate::kit::{NOTHING, Rig, Through, Waiting, close, connect, counts, event, ms, secs};
 
@@ -329,12 +329,7 @@ async fn a_client_leaves_no_socket_and_no_task() {
     let server = Server::start();
     let direct = server.direct();
     let sockets = || direct.client_list().len();
-    let tasks = || {
-        tokio::runtime::Handle::current()
-            .metrics()
-            .num_alive_tasks()
-    };
-    let (sockets_before, tasks_before) = (sockets(), tasks());
+    let (sockets_before, tasks_before) = (sockets(), alive_tasks());
     for closing in [true, false] {
         let client = connect(&server.url(), |builder| builder).await;
         let guard = client.lock("sockets").lock().await.expect("free");
@@ -353,7 +348,10 @@ async fn a_client_leaves_no_socket_and_no_task() {
             sockets() == sockets_before
         })
         .await;
-        eventually_async("no task is left", secs(5), async || tasks() == tasks_before).await;
+        eventually_async("no task is left", secs(5), async || {
+            alive_tasks() == tasks_before
+        })
+        .await;
     }
 }
 

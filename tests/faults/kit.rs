@@ -98,9 +98,7 @@ pub(crate) async fn close(client: Client) {
     assert_eq!(client.residue(), NOTHING);
 }
 
-/// The residue of a client that is done.
-pub(crate) const NOTHING: &str =
-    "Residue { names: 0, channels: 0, sleepers: 0, holds: 0, background: 0 }";
+pub(crate) use redlatch_support::NOTHING_LEFT as NOTHING;
 
 /// Waits until a client's tables are empty.
 pub(crate) async fn until_nothing_is_left(client: &Client) {

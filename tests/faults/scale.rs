@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use redlatch::Owner;
-use redlatch_support::{Server, eventually_async};
+use redlatch_support::{Server, alive_tasks, eventually_async};
 
 use crate::kit::{close, connect, ms, secs};
 
@@ -27,11 +27,7 @@ async fn b16_a_thousand_waiters_cost_two_scripts_a_hand_over_and_one_look_an_int
         })
         .collect();
     eventually_async("all wait", secs(10), async || {
-        tokio::runtime::Handle::current()
-            .metrics()
-            .num_alive_tasks()
-            >= WAITERS
-            && direct.numsub("redisson_lock__channel:{herd}") == 1
+        alive_tasks() >= WAITERS && direct.numsub("redisson_lock__channel:{herd}") == 1
     })
     .await;
     eventually_async("the first look", secs(5), async || {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redlatch::{Client, ClientBuilder};
-use redlatch_support::{Direct, Server, eventually_async, unique_name};
+use redlatch_support::{Direct, NOTHING_LEFT, Server, eventually_async, unique_name};
 
 /// A client of the shared server with settings of the test's own.
 pub(crate) async fn client_with(settings: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Client {
@@ -38,16 +38,14 @@ pub(crate) const fn secs(secs: u64) -> Duration {
 pub(crate) async fn close(client: Client) {
     let report = client.close(secs(5)).await;
     assert!(report.unreleased.is_empty(), "{report:?}");
-    assert_eq!(client.residue(), NOTHING);
+    assert_eq!(client.residue(), NOTHING_LEFT);
     Server::shared().nothing_was_refused();
 }
-
-const NOTHING: &str = "Residue { names: 0, channels: 0, sleepers: 0, holds: 0, background: 0 }";
 
 /// Waits until a client's tables are empty.
 pub(crate) async fn until_nothing_is_left(client: &Client) {
     eventually_async("the client's tables are empty", secs(10), async || {
-        client.residue() == NOTHING
+        client.residue() == NOTHING_LEFT
     })
     .await;
 }

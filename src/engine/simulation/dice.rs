@@ -4,24 +4,21 @@ use std::{cell::RefCell, time::Duration};
 
 use uuid::Uuid;
 
-/// A generator (splitmix64): the same seed gives the same numbers for ever.
+/// The same seed gives the same numbers for ever.
 #[derive(Debug, Clone)]
-pub(super) struct Dice(u64);
+pub(super) struct Dice(redlatch_support::Dice);
 
 impl Dice {
     /// Different for every seed, and for every use of one seed.
     pub(super) fn new(seed: u64, salt: u64) -> Self {
-        let mut dice = Self(seed ^ salt.wrapping_mul(0xD6E8_FEB8_6659_FD93));
+        let seed = seed ^ salt.wrapping_mul(0xD6E8_FEB8_6659_FD93);
+        let mut dice = Self(redlatch_support::Dice::new(seed, 0));
         dice.next();
         dice
     }
 
     pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        self.0.roll()
     }
 
     /// Below `n`.
@@ -44,8 +41,7 @@ impl Dice {
     }
 
     pub(super) fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        let at = self.below(all.len() as u64) as usize;
-        &all[at]
+        self.0.one_of(all)
     }
 }
 

@@ -20,8 +20,7 @@ use std::{
 
 use clap::Parser;
 use redlatch::Client;
-use redlatch_support::{Dice, Server, eventually, eventually_async};
-use tokio::runtime::Handle;
+use redlatch_support::{Dice, NOTHING_LEFT, Server, alive_tasks, eventually, settled_tasks};
 
 use crate::{chaos::Chaos, meter::Meter, work::Stage};
 
@@ -75,8 +74,7 @@ async fn soak(cli: &Cli) -> Vec<String> {
         clients.push(client.expect("connects"));
     }
     let stage = Arc::new(Stage::new(&clients).await);
-    let tasks = || Handle::current().metrics().num_alive_tasks();
-    let before = settled(tasks).await;
+    let before = settled_tasks(CLEAN_LIMIT).await;
 
     let end = Instant::now() + Duration::from_secs_f64(cli.minutes * 60.0);
     let running: Vec<_> = clients
@@ -100,7 +98,7 @@ async fn soak(cli: &Cli) -> Vec<String> {
                 "{second:>5} s  {}  {}  {} tasks  {}",
                 stage.counts(),
                 chaos.counts(),
-                tasks(),
+                alive_tasks(),
                 meter.now()
             );
             let tail = if live { "\r" } else { "\n" };
@@ -116,23 +114,22 @@ async fn soak(cli: &Cli) -> Vec<String> {
 
     let mut failures = stage.failures();
     println!("{}; {strikes}", stage.counts());
-    let nothing = "Residue { names: 0, channels: 0, sleepers: 0, holds: 0, background: 0 }";
     let deadline = Instant::now() + CLEAN_LIMIT;
     for client in &clients {
-        while client.residue() != nothing && Instant::now() < deadline {
+        while client.residue() != NOTHING_LEFT && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let left = client.residue();
-        if left != nothing {
+        if left != NOTHING_LEFT {
             failures.push(format!("a client's tables: {left}"));
         }
     }
-    while tasks() > before && Instant::now() < deadline {
+    while alive_tasks() > before && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    println!("tasks: {before} before, {} after", tasks());
-    if tasks() > before {
-        failures.push(format!("{} tasks, {before} before", tasks()));
+    println!("tasks: {before} before, {} after", alive_tasks());
+    if alive_tasks() > before {
+        failures.push(format!("{} tasks, {before} before", alive_tasks()));
     }
     failures.extend(stage.left_behind(&server, deadline).await);
     match meter.verdict() {
@@ -149,17 +146,4 @@ async fn soak(cli: &Cli) -> Vec<String> {
         server.direct().client_list().len() <= 1
     });
     failures
-}
-
-/// The number of tasks once it has stood for a second: all connections are there.
-async fn settled(tasks: impl Fn() -> usize) -> usize {
-    let mut seen = (tasks(), Instant::now());
-    eventually_async("the connections to settle", CLEAN_LIMIT, async || {
-        if tasks() != seen.0 {
-            seen = (tasks(), Instant::now());
-        }
-        seen.1.elapsed() > Duration::from_secs(1)
-    })
-    .await;
-    seen.0
 }

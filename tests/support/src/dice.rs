@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A row of numbers that its seed decides.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Dice(u64);
 
 impl Dice {
@@ -31,11 +31,16 @@ impl Dice {
 
     /// From 0 to one less than `below`.
     pub fn below(&mut self, below: u64) -> u64 {
+        self.roll() % below
+    }
+
+    /// Any number.
+    pub fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % below
+        mixed ^ (mixed >> 31)
     }
 
     /// One of these.

@@ -39,4 +39,4 @@ pub use resp::{Direct, Value};
 pub use sentinel::Sentinels;
 pub use server::{Server, ShiftedClock, unique_name};
 pub use tls::Certificates;
-pub use wait::{eventually, eventually_async};
+pub use wait::{NOTHING_LEFT, alive_tasks, eventually, eventually_async, settled_tasks};

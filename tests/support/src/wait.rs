@@ -43,6 +43,39 @@ where
     }
 }
 
+/// The residue of a client that is done.
+pub const NOTHING_LEFT: &str =
+    "Residue { names: 0, channels: 0, sleepers: 0, holds: 0, background: 0 }";
+
+/// How many tasks live on this runtime.
+///
+/// # Panics
+///
+/// Outside of a runtime.
+#[track_caller]
+pub fn alive_tasks() -> usize {
+    tokio::runtime::Handle::current()
+        .metrics()
+        .num_alive_tasks()
+}
+
+/// The number of tasks once it has stood for a second: all connections are there.
+///
+/// # Panics
+///
+/// After `timeout`.
+pub async fn settled_tasks(timeout: Duration) -> usize {
+    let mut seen = (alive_tasks(), Instant::now());
+    eventually_async("the number of tasks to settle", timeout, async || {
+        if alive_tasks() != seen.0 {
+            seen = (alive_tasks(), Instant::now());
+        }
+        seen.1.elapsed() > Duration::from_secs(1)
+    })
+    .await;
+    seen.0
+}
+
 /// The pause between two looks at several servers.
 const LONG_STEP: Duration = Duration::from_millis(10);
 /// How long servers may take to agree on something.

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use redlatch::{Error, Event, LossCause};
-use redlatch_support::{Direct, eventually, slot_of};
+use redlatch_support::{Direct, alive_tasks, eventually, settled_tasks, slot_of};
 use tokio::time::timeout;
 use tokio_stream::StreamExt;
 
@@ -131,27 +131,14 @@ async fn what_is_dead_is_let_alone() {
     let victim = cluster.masters()[0];
     let name = cluster.name_on(victim, "dead");
     let witness = other_than(&cluster, victim).direct();
-    let tasks = || {
-        tokio::runtime::Handle::current()
-            .metrics()
-            .num_alive_tasks()
-    };
     let lives = async || {
         let guard = client.lock(&*name).lock().await.expect("free");
         guard.unlock().await.expect("held");
     };
     lives().await;
-    // All connections are there when their number has stood for a second.
-    let mut before = tasks();
-    let mut since = Instant::now();
-    eventually("the connections to settle", secs(20), || {
-        if tasks() != before {
-            (before, since) = (tasks(), Instant::now());
-        }
-        since.elapsed() > secs(1)
-    });
+    let before = settled_tasks(secs(20)).await;
     // The new master's connections come, the old one's go.
-    let as_before = |what: &str| eventually(what, secs(10), || tasks() == before);
+    let as_before = |what: &str| eventually(what, secs(10), || alive_tasks() == before);
     victim.kill();
     lives().await;
     as_before("as many tasks as before the failover");
