@@ -1,18 +1,10 @@
 //! One grant, and until when it is good by the local clock.
 
-use std::{
-    sync::{
-        OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::OnceLock, time::Duration};
 
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep_until},
-};
+use tokio::time::{Instant, sleep_until};
 
+use super::sync::{AtomicBool, AtomicU64, Notify, Ordering};
 use crate::error::LossCause;
 
 /// How long a hold lasts.
@@ -135,9 +127,8 @@ impl Hold {
     /// Resolves when the hold is lost, and no later than its local deadline.
     pub(crate) async fn until_lost(&self) -> LossCause {
         loop {
+            // Hears all that is said from here on, polled or not.
             let told = self.told.notified();
-            tokio::pin!(told);
-            told.as_mut().enable();
             if let Some(cause) = self.loss(Instant::now()) {
                 return cause;
             }

@@ -46,6 +46,7 @@ use crate::{
 pub(crate) mod acquire;
 mod asker;
 pub(crate) mod attempt;
+mod bell;
 pub(crate) mod close;
 pub(crate) mod desk;
 pub(crate) mod detach;
@@ -64,6 +65,7 @@ pub(crate) mod script;
 #[cfg(test)]
 mod simulation;
 pub(crate) mod slot;
+mod sync;
 pub(crate) mod tokens;
 pub(crate) mod trade;
 pub(crate) mod transport;

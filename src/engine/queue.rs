@@ -13,14 +13,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
-    },
+    sync::Arc,
 };
 
 use bytes::Bytes;
-use tokio::sync::Notify;
+
+use super::sync::{AtomicU8, Notify, Ordering};
 
 /// What became of a contender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,15 +52,13 @@ impl Contender {
     /// Waits for the verdict. Cancel safe: the verdict stays.
     pub(crate) async fn verdict(&self) -> Verdict {
         loop {
-            let told = self.told.notified();
-            tokio::pin!(told);
-            told.as_mut().enable();
             match self.verdict.load(Ordering::Acquire) {
                 HEAD => return Verdict::Head,
                 ENTER => return Verdict::Enter,
                 REFUSED => return Verdict::Refused,
                 SILENT => return Verdict::Silent,
-                _ => told.await,
+                // Said once and kept until it is heard.
+                _ => self.told.notified().await,
             }
         }
     }

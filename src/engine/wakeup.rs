@@ -11,53 +11,32 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use bytes::Bytes;
 use dashmap::DashMap;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 
 use self::ear::Ear;
+pub(crate) use super::bell::Source;
 use super::{
     Engine, Hashing,
+    bell::Bell,
     transport::{NodeId, Transport},
 };
 
 mod ear;
-
-/// What woke a waiter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Source {
-    Message,
-    Poll,
-    Release,
-    Closed,
-    /// Nobody knows: messages may have been lost while its server changed.
-    Moved,
-}
-
-impl Source {
-    fn from_code(code: u8) -> Self {
-        use Source::{Closed, Message, Moved, Poll, Release};
-        [Message, Poll, Release, Closed, Moved]
-            .into_iter()
-            .find(|source| *source as u8 == code)
-            .unwrap_or(Self::Message)
-    }
-}
 
 /// One channel with at least one listener.
 #[derive(Debug)]
 pub(crate) struct Channel {
     name: Bytes,
     listeners: AtomicUsize,
-    /// How often listeners have been told to try again.
-    count: AtomicU64,
-    source: AtomicU8,
+    /// Rings for listeners to try again.
+    bell: Bell,
     /// Where it is heard, if anybody knows.
     ear: Mutex<Option<Arc<Ear>>>,
     /// The connection (by epoch) on which the server has confirmed the subscription; 0 for none.
@@ -66,20 +45,17 @@ pub(crate) struct Channel {
     failed: AtomicBool,
     /// Whether messages may have been lost since it was heard last.
     deaf: AtomicBool,
-    told: Notify,
 }
 
 impl Channel {
     /// The count to remember before a try.
     pub(crate) fn count(&self) -> u64 {
-        self.count.load(Ordering::Acquire)
+        self.bell.count()
     }
 
     /// Tells listeners to try again.
     pub(crate) fn wake(&self, source: Source) {
-        self.source.store(source as u8, Ordering::Release);
-        self.count.fetch_add(1, Ordering::AcqRel);
-        self.told.notify_waiters();
+        self.bell.ring(source);
     }
 
     fn ear(&self) -> Option<Arc<Ear>> {
@@ -94,15 +70,7 @@ impl Channel {
 
     /// Waits until the count is not `seen` any more; says what changed it last.
     pub(crate) async fn woken(&self, seen: u64) -> Source {
-        loop {
-            let told = self.told.notified();
-            tokio::pin!(told);
-            told.as_mut().enable();
-            if self.count() != seen {
-                return Source::from_code(self.source.load(Ordering::Acquire));
-            }
-            told.await;
-        }
+        self.bell.rung(seen).await
     }
 }
 
@@ -166,13 +134,11 @@ impl Wakeups {
                 Arc::new(Channel {
                     name: name.clone(),
                     listeners: AtomicUsize::new(0),
-                    count: AtomicU64::new(0),
-                    source: AtomicU8::new(Source::Message as u8),
+                    bell: Bell::new(),
                     ear: Mutex::new(self.home(name)),
                     confirmed: AtomicU64::new(0),
                     failed: AtomicBool::new(false),
                     deaf: AtomicBool::new(false),
-                    told: Notify::new(),
                 })
             });
             entry.listeners.fetch_add(1, Ordering::AcqRel);
@@ -245,18 +211,10 @@ impl Wakeups {
     /// most.
     pub(crate) async fn until_confirmed(&self, channel: &Channel, limit: Duration) {
         let count = channel.count();
-        let settled = async {
-            loop {
-                let told = channel.told.notified();
-                tokio::pin!(told);
-                told.as_mut().enable();
-                let failed = channel.failed.load(Ordering::Acquire);
-                if self.is_live(channel) || failed || channel.count() != count {
-                    return;
-                }
-                told.await;
-            }
-        };
+        let settled = channel.bell.until(|| {
+            let failed = channel.failed.load(Ordering::Acquire);
+            self.is_live(channel) || failed || channel.count() != count
+        });
         let _ = tokio::time::timeout(limit, settled).await;
     }
 

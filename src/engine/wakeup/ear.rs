@@ -178,7 +178,7 @@ impl Listening {
             if self.refused.contains_key(&name) {
                 if let Some(channel) = wakeups.wanted(&name, &self.ear) {
                     channel.failed.store(true, Ordering::Release);
-                    channel.told.notify_waiters();
+                    channel.bell.nudge();
                 }
                 continue;
             }
@@ -331,7 +331,7 @@ async fn subscribe_all(
 fn confirm(channel: &Channel, epoch: u64) {
     channel.failed.store(false, Ordering::Release);
     channel.confirmed.store(epoch, Ordering::Release);
-    channel.told.notify_waiters();
+    channel.bell.nudge();
     if channel.deaf.swap(false, Ordering::AcqRel) {
         channel.wake(Source::Moved);
     }
@@ -340,7 +340,7 @@ fn confirm(channel: &Channel, epoch: u64) {
 fn fail(engine: &Engine, channels: &[Arc<Channel>], fault: &Fault) {
     for channel in channels {
         channel.failed.store(true, Ordering::Release);
-        channel.told.notify_waiters();
+        channel.bell.nudge();
         engine.events.tell(|| Event::SubscriptionFailed {
             channel: String::from_utf8_lossy(&channel.name).into(),
             reason: fault.to_string(),

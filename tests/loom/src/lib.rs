@@ -1,0 +1,31 @@
+//! The library's own structures, built from the same files, with loom's atomics and a `Notify` over loom's locks: the
+//! tests beside run them under every order that the memory model allows.
+
+// What the tests do not call.
+#![allow(dead_code)]
+// The files say `pub(crate)` where the library ends at them.
+#![allow(missing_docs)]
+
+#[path = "../../../src/engine/bell.rs"]
+mod bell;
+#[path = "../../../src/engine/hold.rs"]
+mod hold;
+mod notify;
+pub mod orders;
+#[path = "../../../src/engine/queue.rs"]
+mod queue;
+
+mod sync {
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+
+    pub(crate) use crate::notify::Notify;
+}
+
+mod error {
+    /// Why a hold is lost; the library has more of them.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum LossCause {
+        Unreachable,
+        LeaseExpired,
+    }
+}
