@@ -5,6 +5,7 @@ mod bars;
 mod cancel;
 mod clock;
 mod connections;
+mod drops;
 mod kit;
 mod nonsense;
 mod process;
