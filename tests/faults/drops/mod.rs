@@ -1,6 +1,9 @@
 //! Every future of the public surface, dropped after each number of polls it takes. Nothing may be left of it: no key, no
 //! subscription, no task, no entry in a table.
 
+// What is made is not awaited, but dropped.
+#![allow(clippy::async_yields_async)]
+
 use std::{
     collections::BTreeSet,
     future::Future,
