@@ -127,7 +127,7 @@ pub(super) async fn a_full_server_takes_it_back<K: Subject>() {
 /// A master that has become a replica, and becomes a master again.
 pub(super) async fn a_replica_is_waited_for<K: Subject>() {
     let rig = Rig::<K>::new(|builder| {
-        let builder = builder.watchdog_timeout(secs(3));
+        let builder = builder.watchdog_timeout(secs(2));
         builder.outage_patience(secs(10))
     })
     .await;

@@ -132,6 +132,7 @@ pub(super) async fn a_lost_message_costs_two_seconds<K: Subject>() {
     guard.unlock().await.expect("held");
     let (granted, when) = waiting.await.expect("joins");
     let took = when.saturating_duration_since(released);
+    println!("message lost: {took:?} (limit 2s)");
     assert!(took < secs(2), "only after {took:?}");
     granted.expect("granted").unlock().await.expect("held");
     close(holder).await;
