@@ -136,8 +136,11 @@ impl Engine {
         // What was still under way has been answered with "closed".
         let _ = timeout_at(deadline, self.background.idle()).await;
         let tasks = std::mem::take(&mut *self.tasks());
-        for task in tasks {
+        // All before the first is waited for: a caller that leaves there has nobody else end the others.
+        for task in &tasks {
             task.abort();
+        }
+        for task in tasks {
             let _ = task.await;
         }
         self.desks.clear();

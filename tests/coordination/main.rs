@@ -6,6 +6,7 @@ mod faults;
 mod kit;
 mod latch;
 mod leases;
+mod outages;
 mod permits;
 mod refusals;
 mod semaphore;

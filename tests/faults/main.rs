@@ -1,10 +1,12 @@
-//! What goes wrong, and what is left of it. Tests named `b<number>` hold the fault that `docs/guarantees.md` lists under the
+//! What goes wrong, and what is left of it. Tests named `b<number>` hold the fault that `docs/faults.md` lists under the
 //! same number.
 
 mod bars;
 mod cancel;
 mod clock;
 mod connections;
+mod documents;
+mod drops;
 mod kit;
 mod nonsense;
 mod process;

@@ -206,6 +206,33 @@ async fn a_server_that_reads_its_data_is_waited_for() {
     rig.end().await;
 }
 
+/// The same with a real one, which is met while connections are made anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_takes_long_to_read_its_data_is_waited_for() {
+    // So many microseconds for each key that it reads.
+    let slow = ["--key-load-delay", "300"];
+    let server = Server::builder().appendonly(true).args(slow).start();
+    let client = connect(&server.url(), |builder| builder.safety_poll(ms(200))).await;
+    let guard = client.lock("kept").lock().await.expect("free");
+    let direct = server.direct();
+    let fill = "for i = 1, 6000 do redis.call('set', 'filler:' .. i, i) end";
+    direct.cmd(&["EVAL", fill, "0"]).accepted();
+    server.kill();
+    let (server, lock) = (std::sync::Arc::new(server), client.lock("loading"));
+    let restarting = tokio::task::spawn_blocking({
+        let server = server.clone();
+        move || server.restart()
+    });
+    let other = lock.lock().await.expect("granted once it has read them");
+    restarting.await.expect("no panic");
+    let refused = server.direct().info("errorstats");
+    assert!(refused.contains_key("errorstat_LOADING"), "{refused:?}");
+    assert!(!guard.is_lost());
+    guard.unlock().await.expect("held");
+    other.unlock().await.expect("held");
+    close(client).await;
+}
+
 #[tokio::test]
 async fn a_missing_right_is_named_and_leaves_nothing() {
     let server = Server::start();

@@ -9,6 +9,7 @@ mod fenced;
 mod group;
 mod laws;
 mod multi;
+mod multi_faults;
 mod owners;
 mod read_write;
 mod settings;

@@ -12,7 +12,7 @@ use crate::common::{
     client, client_with, close, direct, ms, name, nothing_but, secs, until_nothing_is_left,
 };
 
-fn three(client: &Client, stem: &str) -> MultiLock {
+pub(crate) fn three(client: &Client, stem: &str) -> MultiLock {
     let members = ["a", "b", "c"].map(|letter| client.lock(format!("{stem}-{letter}")));
     MultiLock::new(members).expect("three of them")
 }
@@ -203,14 +203,14 @@ async fn javas_verbs_hold_the_set_by_owner() {
 }
 
 /// Independent servers, a client of each, and the lock over all of them.
-struct Servers {
-    servers: Vec<Server>,
+pub(crate) struct Servers {
+    pub(crate) servers: Vec<Server>,
     clients: Vec<Client>,
-    lock: MultiLock,
+    pub(crate) lock: MultiLock,
 }
 
 impl Servers {
-    async fn start(count: usize) -> Self {
+    pub(crate) async fn start(count: usize) -> Self {
         let servers: Vec<_> = (0..count).map(|_| Server::start()).collect();
         let mut clients = Vec::new();
         for server in &servers {
@@ -234,14 +234,14 @@ impl Servers {
         MultiLock::majority(clients.iter().map(|client| client.lock("leader"))).expect("some")
     }
 
-    fn holders(&self) -> usize {
+    pub(crate) fn holders(&self) -> usize {
         let running = self.servers.iter().filter(|server| server.is_running());
         running
             .filter(|server| server.direct().exists("leader"))
             .count()
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         for client in self.clients {
             client.close(secs(1)).await;
         }

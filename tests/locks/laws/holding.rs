@@ -1,11 +1,11 @@
 //! What it means to hold.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redlatch::{Error, LossCause, Owner};
 use redlatch_support::eventually_async;
 
-use super::Subject;
+use super::{Subject, rig::Rig};
 use crate::common::{client, client_with, close, direct, ms, name, nothing_but, secs};
 
 pub(super) async fn rivals_are_kept_out<K: Subject>() {
@@ -198,4 +198,105 @@ pub(super) async fn bad_input_is_refused<K: Subject>() {
     }
     assert_eq!(client.stats().attempts, attempts, "nothing was sent");
     close(client).await;
+}
+
+/// Once too often, with nobody there and with somebody else inside.
+pub(super) async fn unlocking_twice_is_refused<K: Subject>() {
+    let (client, other, name) = (client().await, client().await, name("twice"));
+    let lock = K::of(&client, &name).with_owner(Owner::fresh());
+    let raw = lock.raw();
+    raw.lock().await.expect("free");
+    raw.unlock().await.expect("held");
+    let late = raw.unlock().await;
+    assert!(matches!(late, Err(Error::NotHeld { .. })), "{late:?}");
+    let guard = K::rival(&other, &name).lock().await.expect("free");
+    let before = direct().hgetall(&name);
+    let late = raw.unlock().await;
+    assert!(matches!(late, Err(Error::NotHeld { .. })), "{late:?}");
+    assert_eq!(direct().hgetall(&name), before);
+    assert!(!guard.is_lost());
+    guard.unlock().await.expect("held");
+    nothing_but(&name, &K::remains(&name)).await;
+    close(client).await;
+    close(other).await;
+}
+
+/// Whatever a name is made of, it is one lock, and gone afterwards.
+pub(super) async fn any_name_is_a_lock<K: Subject>() {
+    let rig = Rig::<K>::new(|builder| builder).await;
+    let long = "n".repeat(8_192);
+    let names = [
+        "na\u{ef}ve-\u{43a}\u{43b}\u{44e}\u{447}-\u{9501}-\u{1f512}",
+        " two  words ",
+        "a\tb\nc\r\nd\"e'f\\g\0h\u{7f}",
+        "100%25 + -1 *?[a-z] <>",
+        "a{b}c",
+        "{x",
+        "x}y",
+        "a{}b",
+        "{{a}}",
+        "rwlock_timeout:1:write",
+        long.as_str(),
+    ];
+    for name in names {
+        let guard = rig.lock(name).lock().await.expect("free");
+        assert_eq!(rig.count(&guard), 1, "{name:?}");
+        let rival = rig.rival(name);
+        assert!(rival.try_lock().await.expect("answers").is_none());
+        let waiting = rig.waiting(name).await;
+        let released = Instant::now();
+        guard.unlock().await.expect("held");
+        let next = waiting.granted_within("a name", ms(900), released).await;
+        next.unlock().await.expect("held");
+        assert!(!rig.direct.exists(name), "{name:?}");
+    }
+    let attempts = rig.holder.stats().attempts;
+    for name in [String::new(), "x".repeat(8_193), "x".repeat(65_536)] {
+        let refused = rig.lock(&name).try_lock().await.expect_err("no name");
+        assert!(
+            matches!(refused, Error::InvalidArgument { field: "name", .. }),
+            "{refused}"
+        );
+    }
+    assert_eq!(rig.holder.stats().attempts, attempts, "something was sent");
+    rig.end(&names).await;
+}
+
+/// A caller that blocks its only thread starves the watchdog, unless the client has a thread of its own.
+pub(super) async fn a_blocked_runtime_is_told_or_costs_nothing<K: Subject>() {
+    let blocked = |own: bool| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.expect("a runtime").block_on(async {
+            let client = client_with(|builder| {
+                let builder = builder.watchdog_timeout(ms(600));
+                if own {
+                    builder.dedicated_runtime()
+                } else {
+                    builder
+                }
+            })
+            .await;
+            let name = name("blocked");
+            let guard = K::of(&client, &name).lock().await.expect("free");
+            // What is tested: nothing else runs on this thread meanwhile.
+            std::thread::sleep(ms(1_500));
+            assert_eq!(guard.is_lost(), !own);
+            let releases = client.stats().releases;
+            match guard.unlock().await {
+                Ok(()) => assert!(own),
+                Err(error) => assert!(!own && error.is_lost(), "{error}"),
+            }
+            assert_eq!(client.stats().releases, releases + u64::from(own));
+            nothing_but(&name, &K::remains(&name)).await;
+            close(client).await;
+        });
+    };
+    let (told, kept) = (
+        tokio::task::spawn_blocking(move || blocked(false)),
+        tokio::task::spawn_blocking(move || blocked(true)),
+    );
+    told.await.expect("no panic");
+    kept.await.expect("no panic");
 }

@@ -1,11 +1,11 @@
 //! What is left by callers that leave, and by a client that closes.
 
-use std::future::IntoFuture;
+use std::{future::IntoFuture, time::Instant};
 
 use redlatch::{Error, LossCause, Owner};
 use redlatch_support::polled;
 
-use super::Subject;
+use super::{Subject, rig::Rig};
 use crate::common::{
     asleep, client, client_with, close, direct, markers, ms, name, nothing_but, secs,
     until_nothing_is_left,
@@ -88,4 +88,100 @@ pub(super) async fn closing_gives_back_and_ends_every_wait<K: Subject>() {
     theirs.unlock().await.expect("held");
     nothing_but(&busy, &K::remains(&busy)).await;
     close(other).await;
+}
+
+/// A panic, and a task that is stopped.
+pub(super) async fn a_task_that_dies_gives_it_back<K: Subject>() {
+    let (client, name) = (client().await, name("dies"));
+    let lock = K::of(&client, &name).with_owner(Owner::fresh());
+    for panics in [true, false] {
+        let (sender, held) = tokio::sync::oneshot::channel();
+        let task = tokio::spawn({
+            let lock = lock.clone();
+            async move {
+                let _outer = lock.lock().await.expect("free");
+                let _inner = match K::REENTRANT {
+                    true => Some(lock.lock().await.expect("re-enters")),
+                    false => None,
+                };
+                let _ = sender.send(());
+                assert!(!panics, "on purpose");
+                std::future::pending::<()>().await;
+            }
+        });
+        held.await.expect("it holds the lock");
+        task.abort();
+        assert!(task.await.is_err());
+        until_nothing_is_left(&client).await;
+        nothing_but(&name, &K::remains(&name)).await;
+    }
+    close(client).await;
+}
+
+/// A client whose runtime is gone, as its process would be: others wait for its time to live and no longer.
+pub(super) async fn a_dead_client_blocks_for_its_time_to_live<K: Subject>() {
+    let rig = Rig::<K>::new(|builder| builder).await;
+    let url = rig.server.url();
+    let (client, guard) = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let held = runtime.block_on(async {
+            let builder = redlatch::Client::builder().url(url).expect("url");
+            let builder = builder.watchdog_timeout(ms(900));
+            let client = builder.connect().await.expect("connects");
+            let guard = K::of(&client, "dead").lock().await.expect("free");
+            (client, guard)
+        });
+        runtime.shutdown_background();
+        held
+    })
+    .await
+    .expect("no panic");
+    let died = Instant::now();
+    let waiting = rig.waiting("dead").await;
+    let next = waiting.granted_within("a dead holder of 0.9 s", secs(2), died);
+    next.await.unlock().await.expect("held");
+    drop((client, guard));
+    rig.end(&["dead"]).await;
+}
+
+/// Everything that can be asked of a client that has been closed.
+pub(super) async fn a_closed_client_answers_closed<K: Subject>() {
+    let rig = Rig::<K>::new(|builder| builder).await;
+    let lock = rig.lock("closed");
+    let raw = lock.raw();
+    raw.lock().await.expect("free");
+    let guard = K::of(&rig.holder, "closed-too").lock().await.expect("free");
+    let report = rig.holder.close(secs(5)).await;
+    assert_eq!((report.released, report.unreleased.len()), (2, 0));
+    rig.direct.reset_stats();
+    for (number, outcome) in [
+        lock.lock().await.map(drop),
+        lock.lock().wait(secs(5)).await.map(drop),
+        lock.lock().lease(secs(5)).await.map(drop),
+        lock.try_lock().await.map(drop),
+        raw.lock().await.map(drop),
+        raw.try_lock_for(secs(5), None).await.map(drop),
+        raw.force_unlock().await.map(drop),
+        raw.is_locked().await.map(drop),
+        raw.is_held_by_current().await.map(drop),
+        raw.hold_count().await.map(drop),
+        raw.remaining_ttl().await.map(drop),
+        rig.holder.inspect("closed").await.map(drop),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert!(
+            matches!(outcome, Err(Error::Closed)),
+            "{number}: {outcome:?}"
+        );
+    }
+    // What it held it holds no more.
+    let late = raw.unlock().await;
+    assert!(matches!(late, Err(Error::NotHeld { .. })), "{late:?}");
+    assert_eq!(guard.lost().await, LossCause::Closed);
+    assert!(guard.run(async {}).await.is_err());
+    assert!(guard.unlock().await.expect_err("closed").is_lost());
+    assert_eq!(rig.direct.command_calls("evalsha"), 0, "something was sent");
+    rig.end(&["closed", "closed-too"]).await;
 }

@@ -9,6 +9,8 @@ use redlatch_support::Direct;
 mod faults;
 mod holding;
 mod leaving;
+mod refusals;
+mod rig;
 mod waiting;
 
 /// A kind under test.
@@ -19,6 +21,8 @@ pub(crate) trait Subject: Kind {
     const REENTRANT: bool = true;
     /// Whether waiters are woken by messages.
     const WOKEN: bool = true;
+    /// Whether a server that is out of memory lets it be renewed.
+    const RENEWED_WHEN_FULL: bool = true;
 
     fn of(client: &Client, name: &str) -> Lock<Self>;
     fn rival(client: &Client, name: &str) -> Lock<Self::Rival>;
@@ -78,7 +82,11 @@ subject!(Read, Write, reading, writing, {});
 subject!(Write, Read, writing, reading, {});
 subject!(Fenced, Client::fenced_lock, {
     fn remains(name: &str) -> Vec<String> {
-        vec![format!("redisson_lock_token:{{{name}}}")]
+        let tagged = match name.contains('{') {
+            true => name.to_owned(),
+            false => format!("{{{name}}}"),
+        };
+        vec![format!("redisson_lock_token:{tagged}")]
     }
 });
 subject!(Spin, Client::spin_lock, {
@@ -92,6 +100,9 @@ subject!(NonReentrantFair, Client::non_reentrant_fair_lock, {
 });
 
 subject!(Group, group, {
+    // The times of its values are in the hash, and writing there takes memory.
+    const RENEWED_WHEN_FULL: bool = false;
+
     fn count(direct: &Direct, name: &str, owner: &str) -> u32 {
         // "two" by Redisson's default codec.
         let field = format!("OveuHIeYbLrR8UZ4xKFXcw:{owner}:lock_count");
@@ -115,6 +126,9 @@ macro_rules! conformance {
                 holding::a_lock_taken_away_is_told,
                 holding::a_forced_unlock_is_told,
                 holding::bad_input_is_refused,
+                holding::unlocking_twice_is_refused,
+                holding::any_name_is_a_lock,
+                holding::a_blocked_runtime_is_told_or_costs_nothing,
                 waiting::a_waiter_is_woken,
                 waiting::a_wait_that_is_over_leaves_nothing,
                 waiting::nobody_ever_meets_a_rival,
@@ -122,9 +136,24 @@ macro_rules! conformance {
                 leaving::dropped_at_every_poll_nothing_is_left,
                 leaving::dropped_as_a_waiter_nothing_is_left,
                 leaving::closing_gives_back_and_ends_every_wait,
+                leaving::a_task_that_dies_gives_it_back,
+                leaving::a_dead_client_blocks_for_its_time_to_live,
+                leaving::a_closed_client_answers_closed,
                 faults::a_restarted_server_is_noticed,
                 faults::a_lost_reply_is_found_out,
                 faults::a_release_without_a_reply_is_done_once,
+                faults::a_restart_with_data_confirms_what_is_held,
+                faults::a_silent_link_is_told_before_a_rival_gets_in,
+                faults::a_stalled_server_grants_once,
+                faults::killed_connections_cost_seconds_at_most,
+                faults::messages_late_or_twice_let_nobody_in,
+                faults::a_link_with_jitter_keeps_counts_exact,
+                faults::a_lock_without_a_time_to_live_is_waited_for_with_a_bound,
+                refusals::forgotten_scripts_are_not_noticed,
+                refusals::a_key_of_another_type_is_left_alone,
+                refusals::a_full_server_takes_it_back,
+                refusals::a_replica_is_waited_for,
+                refusals::what_passes_is_waited_for,
             );
         }
     };

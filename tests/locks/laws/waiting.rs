@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use redlatch::Owner;
+use redlatch::{Client, Owner};
 use redlatch_support::{Proxy, Server, eventually_async};
 
 use super::Subject;
@@ -63,21 +63,28 @@ pub(super) async fn a_wait_that_is_over_leaves_nothing<K: Subject>() {
 }
 
 pub(super) async fn nobody_ever_meets_a_rival<K: Subject>() {
-    const ROUNDS: usize = 25;
     let (one, other, name) = (client().await, client().await, name("crowd"));
+    crowd::<K>(&one, &other, &name, 25).await;
+    nothing_but(&name, &K::remains(&name)).await;
+    close(one).await;
+    close(other).await;
+}
+
+/// Eight tasks of two clients that come and go, as holders of the kind and as rivals.
+pub(super) async fn crowd<K: Subject>(one: &Client, other: &Client, name: &str, rounds: usize) {
     // Counts those inside: positive for the kind itself, negative for rivals where they are another kind.
     let inside = Arc::new(AtomicI64::new(0));
     let done = Arc::new(AtomicUsize::new(0));
-    let same = K::of(&one, &name).raw().kind() == K::rival(&one, &name).raw().kind();
-    let shares = !same && K::of(&one, &name).raw().kind() == "read";
+    let same = K::of(one, name).raw().kind() == K::rival(one, name).raw().kind();
+    let shares = !same && K::of(one, name).raw().kind() == "read";
     let rival_shares = !same && !shares;
     let mut tasks = Vec::new();
     for task in 0..8 {
-        let client = if task % 2 == 0 { &one } else { &other };
+        let client = if task % 2 == 0 { one } else { other };
         let (inside, done) = (inside.clone(), done.clone());
-        let (lock, rival) = (K::of(client, &name), K::rival(client, &name));
+        let (lock, rival) = (K::of(client, name), K::rival(client, name));
         tasks.push(tokio::spawn(Owner::fresh().scope(async move {
-            for round in 0..ROUNDS {
+            for round in 0..rounds {
                 if (task + round) % 4 < 2 {
                     let guard = lock.lock().wait(secs(60)).await.expect("granted");
                     let before = inside.fetch_add(1, Ordering::SeqCst);
@@ -103,10 +110,7 @@ pub(super) async fn nobody_ever_meets_a_rival<K: Subject>() {
     for task in tasks {
         task.await.expect("no panic");
     }
-    assert_eq!(done.load(Ordering::SeqCst), 8 * ROUNDS);
-    nothing_but(&name, &K::remains(&name)).await;
-    close(one).await;
-    close(other).await;
+    assert_eq!(done.load(Ordering::SeqCst), 8 * rounds);
 }
 
 pub(super) async fn a_lost_message_costs_two_seconds<K: Subject>() {
@@ -128,6 +132,7 @@ pub(super) async fn a_lost_message_costs_two_seconds<K: Subject>() {
     guard.unlock().await.expect("held");
     let (granted, when) = waiting.await.expect("joins");
     let took = when.saturating_duration_since(released);
+    println!("message lost: {took:?} (limit 2s)");
     assert!(took < secs(2), "only after {took:?}");
     granted.expect("granted").unlock().await.expect("held");
     close(holder).await;

@@ -181,6 +181,19 @@ fn a_reply_is_replaced() {
 }
 
 #[test]
+fn a_request_is_refused_and_never_made() {
+    let (proxy, mut raw, direct) = setup();
+    let key = unique_name("refused");
+    let error = b"-BUSY wait\r\n".to_vec();
+    let rule = proxy.rule(Rule::new("INCR").times(2).action(Action::Refuse(error)));
+    for _ in 0..2 {
+        assert_eq!(raw.ask(&["INCR", &key]), Frame::Error("BUSY wait".into()));
+    }
+    assert_eq!((rule.hits(), direct.exists(&key)), (2, false));
+    assert_eq!(raw.ask(&["INCR", &key]), Frame::Int(1));
+}
+
+#[test]
 fn rules_choose_by_arguments_reply_and_count() {
     let (proxy, mut raw, _) = setup();
     let (one, two) = (unique_name("one"), unique_name("two"));

@@ -220,9 +220,16 @@ impl Connection<'_> {
                         item.requests.push(twin);
                     }
                 }
+                Action::Refuse(_) => {
+                    // Something that is answered in its place, and the answer is replaced.
+                    item.bytes = b"*1\r\n$4\r\nPING\r\n".to_vec();
+                    request.rules = vec![rule.clone()];
+                }
                 _ => {}
             }
-            rule.progress.hit();
+            if !matches!(rule.rule.action, Action::Refuse(_)) {
+                rule.progress.hit();
+            }
         }
         item.requests.insert(0, request);
         let _ = to.send(item);
@@ -291,7 +298,7 @@ impl Connection<'_> {
             Action::DelayReply(time) => item.due += *time,
             Action::HoldReply => item.hold = Some(rule.progress.released()),
             Action::CutAfterForward => item.closes = true,
-            Action::ReplaceReply(other) => {
+            Action::ReplaceReply(other) | Action::Refuse(other) => {
                 item.bytes.clone_from(other);
                 passes = !reply.again;
             }

@@ -43,6 +43,9 @@ pub enum Action {
     CutAfterForward,
     /// The client gets these bytes, a whole frame, instead of the reply.
     ReplaceReply(Vec<u8>),
+    /// The server never sees the request, and the client gets these bytes, a whole frame, for a reply. Not for connections
+    /// that subscribe.
+    Refuse(Vec<u8>),
 }
 
 impl Action {
