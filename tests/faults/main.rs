@@ -7,7 +7,6 @@ mod clock;
 mod connections;
 mod kit;
 mod nonsense;
-mod process;
 mod races;
 mod refusals;
 mod scale;
