@@ -7,6 +7,7 @@
 mod judge;
 mod op;
 mod order;
+mod prefix;
 mod replay;
 mod waits;
 
@@ -14,8 +15,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-pub use judge::{Rule, Verdict, Violation, judge, shortest_broken};
+pub use judge::{Rule, Verdict, Violation, judge};
 pub use op::{Action, Fault, History, LockKind, Op, Outcome};
+pub use prefix::shortest_broken;
 pub use replay::Ending;
 
 /// One critical section; both instants lie inside the time the lock was held.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::op::{Action, Fault, History, LockKind, Op, Outcome};
+use super::op::{Fault, History, LockKind, Op};
 use super::replay::{Ending, Hold, Replay, replay, shares};
 use super::{Interval, check_shared, order, waits};
 
@@ -245,52 +245,4 @@ fn tokens(holds: &[Hold<'_>]) -> Result<usize, Violation> {
         }
     }
     Ok(sorted.len())
-}
-
-/// The beginning of a history, up to a time: what had not returned by then is unknown, and what had not been called has
-/// not happened.
-fn cut(history: &History, at: u64) -> History {
-    let called = history.ops.iter().filter(|op| op.called <= at);
-    let ops = called.map(|op| {
-        let mut op = op.clone();
-        if op.done() > at {
-            op.returned = None;
-            // Somebody who is about to be told of a loss is on his way to be, and no doubt remains.
-            op.outcome = match (op.action, op.outcome) {
-                (Action::Unlock, Outcome::Lost(_)) => op.outcome,
-                _ => Outcome::Unknown,
-            };
-        }
-        op
-    });
-    History {
-        seed: history.seed,
-        ops: ops
-            .filter(|op| op.action != Action::Queue || op.returned.is_some())
-            .collect(),
-        faults: history.faults.clone(),
-        left: Vec::new(),
-        end: None,
-    }
-}
-
-/// The shortest beginning of a history that is broken, and how; none when nothing is.
-///
-/// It has the operations of the broken lock only. Where the history as a whole is needed to see it, it is all of it.
-pub fn shortest_broken(history: &History) -> Option<(History, Violation)> {
-    let whole = judge(history).err()?;
-    let mut of_name = history.clone();
-    if let Some(name) = &whole.name {
-        of_name.ops.retain(|op| op.name == *name);
-    }
-    let mut times: Vec<u64> = of_name.ops.iter().filter_map(|op| op.returned).collect();
-    times.sort_unstable();
-    let broken = |at: u64| judge(&cut(&of_name, at)).err();
-    let first = times.partition_point(|at| broken(*at).is_none());
-    Some(
-        match times.get(first).and_then(|at| Some((*at, broken(*at)?))) {
-            Some((at, violation)) => (cut(&of_name, at), violation),
-            None => (of_name, whole),
-        },
-    )
 }
