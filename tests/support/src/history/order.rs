@@ -45,15 +45,26 @@ pub(super) fn check(seen: &Seen<'_>) -> Result<usize, Violation> {
 }
 
 fn waiter<'a>(seen: &Seen<'a>, op: &'a Op) -> Waiter<'a> {
-    let sighting = seen.ops.iter().find(|sight| {
-        sight.action == Action::Queue
-            && sight.owner() == op.owner()
-            && (op.called..=op.done()).contains(&sight.done())
-    });
+    let sightings = || {
+        let of_owner = |sight: &&&Op| sight.owner() == op.owner() && sight.action == Action::Queue;
+        seen.ops.iter().filter(of_owner)
+    };
+    let since = sightings()
+        .find(|sight| (op.called..=op.done()).contains(&sight.done()))
+        .map(|sight| (sight.called.max(op.called), sight.done()));
+    // Who came to nothing before may have kept the place of then, if it could not say that it leaves.
+    let kept = || {
+        let granted = seen.ops.iter().filter(|other| {
+            other.owner() == op.owner() && other.is_granted() && other.done() < op.called
+        });
+        let granted = granted.map(|other| other.done()).max().unwrap_or(0);
+        let before = |sight: &&&Op| (granted..op.called).contains(&sight.done());
+        sightings().filter(before).map(|sight| sight.called).max()
+    };
     Waiter {
         op,
-        not_before: sighting.map_or(op.called, |sight| sight.called.max(op.called)),
-        since: sighting.map(|sight| sight.done()),
+        not_before: since.map_or_else(|| kept().unwrap_or(op.called), |since| since.0),
+        since: since.map(|since| since.1),
     }
 }
 
