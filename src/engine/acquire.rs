@@ -184,16 +184,15 @@ impl Engine {
                     // The owner waits again, by the place it still has.
                     return;
                 }
+                // From here on the place is given up, also where nobody will hear whether it is gone: in front comes back
+                // only who was put out.
+                slot.placed.store(false, Ordering::Release);
                 let now = Instant::now();
                 match engine
                     .run(command, now + engine.settings.command_timeout)
                     .await
                 {
-                    Ok(_) => {
-                        slot.placed.store(false, Ordering::Release);
-                        return;
-                    }
-                    Err(Fault::Closed) => return,
+                    Ok(_) | Err(Fault::Closed) => return,
                     Err(Fault::Refused { refusal, .. }) if !refusal.is_transient() => return,
                     Err(_) if Instant::now() >= until => return,
                     Err(_) => {}

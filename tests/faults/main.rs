@@ -9,7 +9,6 @@ mod documents;
 mod drops;
 mod kit;
 mod nonsense;
-mod process;
 mod races;
 mod refusals;
 mod scale;

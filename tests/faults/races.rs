@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use redlatch::{Error, Event, LossCause, Owner};
-use redlatch_support::{Action, Rule, Server, eventually_async};
+use redlatch::{Client, Error, Event, LossCause, Owner};
+use redlatch_support::{Action, Rule, Server, eventually_async, frame::Frame};
 
 use crate::kit::{NOTHING, Rig, Through, Waiting, close, connect, event, ms, secs, within};
 
@@ -283,4 +283,50 @@ async fn a_connection_that_cannot_be_fenced_is_told() {
         .await
         .expect("held");
     close(client).await;
+}
+
+/// A waiter that has left a fair queue, and does not know yet whether it has, comes back to its end and not to its front:
+/// in front it is only whose place was taken away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_left_a_fair_queue_comes_back_at_its_end() {
+    let rig = Rig::with(Through::Waiter, |builder| builder.command_timeout(secs(1))).await;
+    let direct = rig.direct();
+    let queue = || {
+        let queue = direct.cmd(&["LRANGE", "redisson_lock_queue:{left}", "0", "-1"]);
+        queue.strings()
+    };
+    let of = |client: &Client| client.id().to_owned();
+    let (here, there) = (of(&rig.holder), of(&rig.waiter));
+    let lock = rig.waiter.fair_lock("left").with_owner(Owner::fresh());
+    let guard = rig.holder.fair_lock("left").lock().await.expect("free");
+    let leaving = tokio::spawn({
+        let lock = lock.clone();
+        async move { lock.lock().wait(ms(500)).await }
+    });
+    eventually_async("it is in line", secs(5), async || queue().len() == 1).await;
+    let other = rig.holder.fair_lock("left").with_owner(Owner::fresh());
+    let other = tokio::spawn(async move { other.lock().await.expect("granted") });
+    eventually_async("so is another", secs(5), async || queue().len() == 2).await;
+
+    // Three keys, the owner, a channel, and a number for an answer: it leaves. It does, and does not hear of it.
+    let left = Rule::new("EVALSHA")
+        .args(|args| args.len() == 7 && args[1] == b"3")
+        .reply(|reply| matches!(reply, Frame::Int(_)))
+        .action(Action::HoldReply);
+    let left = rig.proxy.rule(left);
+    let refused = leaving.await.expect("joins").expect_err("busy");
+    assert!(refused.is_timeout(), "{refused}");
+    left.wait_hit(1).await;
+    let again = tokio::spawn(async move { lock.lock().await.expect("granted") });
+    rig.proxy.cut_all();
+    eventually_async("it is in line again", secs(5), async || queue().len() == 2).await;
+    let places = queue();
+    assert!(
+        places[0].starts_with(&here) && places[1].starts_with(&there),
+        "{there} came in front: {places:?}"
+    );
+    guard.unlock().await.expect("held");
+    other.await.expect("joins").unlock().await.expect("held");
+    again.await.expect("joins").unlock().await.expect("held");
+    rig.end().await;
 }

@@ -5,12 +5,9 @@ use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
 use redlatch::{Client, Error};
-use redlatch_support::{Direct, Server, eventually};
+use redlatch_support::{Direct, Process, Server, eventually};
 
-use crate::{
-    kit::{connect, ms, secs},
-    process::Process,
-};
+use crate::kit::{connect, ms, secs};
 
 /// Set for the processes that this test binary starts: how they add, their number, and the server's port.
 const ADDER: &str = "REDLATCH_TEST_ADDER";

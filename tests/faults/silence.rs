@@ -3,12 +3,9 @@
 use std::time::Instant;
 
 use redlatch::LossCause;
-use redlatch_support::{Server, eventually_async};
+use redlatch_support::{Process, Server, eventually_async};
 
-use crate::{
-    kit::{Rig, Through, close, connect, ms, secs},
-    process::Process,
-};
+use crate::kit::{Rig, Through, close, connect, ms, secs};
 
 /// Set for the process that this test binary starts as a holder of a lock: the server's address.
 const HOLDER: &str = "REDLATCH_TEST_HOLDER";

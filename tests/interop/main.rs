@@ -25,6 +25,7 @@ mod permits;
 mod prefix;
 mod protocol;
 mod read_write;
+mod recorded;
 mod red;
 mod reentry;
 mod renewal;

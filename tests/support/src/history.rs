@@ -1,8 +1,24 @@
 //! Checks what the holders of a lock say about it: no two may have held it at the same time.
+//!
+//! [`check`] looks at critical sections alone. [`judge`] looks at all operations of a [`History`], with their outcomes, known
+//! and unknown, and at all that locks promise. A history can be written down and read again, one operation a line; what
+//! the columns are says [`Op`]. Those in `history/kept` are tests.
+
+mod judge;
+mod op;
+mod order;
+mod prefix;
+mod replay;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
+
+pub use judge::{Rule, Verdict, Violation, judge};
+pub use op::{Action, Fault, History, LockKind, Op, Outcome};
+pub use prefix::shortest_broken;
+pub use replay::Ending;
 
 /// One critical section; both instants lie inside the time the lock was held.
 #[derive(Clone, Debug, PartialEq, Eq)]

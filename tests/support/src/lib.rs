@@ -6,7 +6,8 @@
 //! - [`replicated`] makes a master with replicas of them, [`sentinel`] one with sentinels.
 //! - [`tls`] makes certificates for them.
 //! - [`resp`] is a small blocking client that shows what the server really holds.
-//! - [`history`] checks that no two holders of a lock ever met.
+//! - [`history`] checks what processes say they did with locks.
+//! - [`process`] starts the test binary again as another process.
 //! - [`jvm`] drives the real Redisson.
 //! - [`proxy`] sits between a client and a server and breaks what a test tells it to break.
 //! - [`dice`] makes random runs that can be had again.
@@ -20,6 +21,7 @@ pub mod frame;
 pub mod history;
 pub mod jvm;
 pub mod polled;
+pub mod process;
 pub mod proxy;
 pub mod replicated;
 mod replication;
@@ -33,6 +35,7 @@ pub use cluster::{Cluster, slot_of};
 pub use dice::Dice;
 pub use finder::{Flavor, ServerBinary};
 pub use polled::polled;
+pub use process::Process;
 pub use proxy::{Action, MessageAction, MessageRule, Proxy, Rule, RuleHandle};
 pub use replicated::Replicated;
 pub use resp::{Direct, Value};

@@ -76,6 +76,8 @@ impl std::fmt::Debug for Rules {
 struct Control {
     cut: Notify,
     subscribed: AtomicBool,
+    /// The port on this side of the connection to the server; 0 while there is none.
+    local_port: AtomicU16,
 }
 
 /// Locks without minding that a test has panicked.
@@ -180,6 +182,18 @@ impl Proxy {
             .values()
             .filter(|control| control.subscribed.load(Ordering::Relaxed))
             .count()
+    }
+
+    /// The open connections as the server calls them: the `addr` of its `CLIENT LIST` and `CLIENT KILL`.
+    pub fn client_addresses(&self) -> Vec<String> {
+        let open = lock(&self.shared.open);
+        let ports = open
+            .values()
+            .map(|control| control.local_port.load(Ordering::Relaxed));
+        ports
+            .filter(|port| *port != 0)
+            .map(|port| format!("127.0.0.1:{port}"))
+            .collect()
     }
 
     /// How often a request of this command was forwarded; one sent twice counts twice.

@@ -24,6 +24,8 @@ pub struct Reply {
     pub elapsed: Duration,
     /// The critical sections of a `contend` run.
     pub intervals: Vec<Interval>,
+    /// The operations of a `record` run, each a line of a [`History`](crate::history::History).
+    pub ops: Vec<String>,
 }
 
 /// A call that failed.

@@ -31,6 +31,8 @@
 //! * `threadid` \[number\], `interrupt worker` \[did the worker exist\]
 //! * `contend K N counterkey duration threads think` \[cycles\], with one [`Interval`] for each
 //!   critical section; with a seventh argument `goeson` a failed cycle does not end it
+//! * `record process seed duration threads watchdog K:N...`, with the line of a [`History`](crate::history::History) for
+//!   each operation; of a read/write lock `readwrite:N`
 //!
 //! Semaphores, `N` first:
 //!

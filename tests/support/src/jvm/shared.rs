@@ -27,6 +27,7 @@ struct State {
 struct Waiting {
     answer: Sender<Result<Reply, JvmError>>,
     intervals: Vec<Interval>,
+    ops: Vec<String>,
 }
 
 impl Shared {
@@ -41,8 +42,12 @@ impl Shared {
             let _ = answer.send(Err(state.gone_error()));
             return false;
         }
-        let intervals = Vec::new();
-        state.calls.insert(id, Waiting { answer, intervals });
+        let waiting = Waiting {
+            answer,
+            intervals: Vec::new(),
+            ops: Vec::new(),
+        };
+        state.calls.insert(id, waiting);
         true
     }
 
@@ -71,6 +76,7 @@ impl Shared {
                 ["iv", id, thread, granted, released] => {
                     self.interval(id, thread, granted, released)
                 }
+                ["op", id, ..] => self.op(id, &line),
                 [id, "ok", elapsed] => self.answer(id, elapsed, Ok(String::new())),
                 [id, "ok", elapsed, value] => self.answer(id, elapsed, Ok(decode(value))),
                 [id, "err", elapsed, class, message] => {
@@ -98,18 +104,32 @@ impl Shared {
         }
     }
 
+    fn op(&self, id: &str, line: &str) {
+        let op = line.splitn(3, ' ').nth(2).unwrap_or_default();
+        let mut state = self.state();
+        if let Some(waiting) = id.parse().ok().and_then(|id: u64| state.calls.get_mut(&id)) {
+            waiting.ops.push(op.to_owned());
+        }
+    }
+
     fn answer(&self, id: &str, elapsed: &str, outcome: Result<String, (&str, String)>) {
         let waiting = id
             .parse()
             .ok()
             .and_then(|id: u64| self.state().calls.remove(&id));
-        if let Some(Waiting { answer, intervals }) = waiting {
+        if let Some(Waiting {
+            answer,
+            intervals,
+            ops,
+        }) = waiting
+        {
             let elapsed = millis(elapsed);
             let outcome = match outcome {
                 Ok(value) => Ok(Reply {
                     value,
                     elapsed,
                     intervals,
+                    ops,
                 }),
                 Err((class, message)) => Err(JvmError {
                     class: class.to_owned(),

@@ -44,6 +44,9 @@ pub(super) async fn serve(shared: &Shared, control: &Control, mut client: TcpStr
         shared.healed().await;
         return;
     };
+    if let Ok(local) = server.local_addr() {
+        control.local_port.store(local.port(), Ordering::Relaxed);
+    }
     let _ = client.set_nodelay(true);
     let _ = server.set_nodelay(true);
     let (from_client, to_client) = client.split();

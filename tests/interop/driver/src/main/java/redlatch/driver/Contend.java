@@ -182,7 +182,7 @@ final class Contend implements Runnable {
         return seen == null ? 0 : Long.parseLong(seen);
     }
 
-    private static long nowMicros() {
+    static long nowMicros() {
         Instant now = Instant.now();
         return now.getEpochSecond() * 1_000_000 + now.getNano() / 1_000;
     }

@@ -44,7 +44,8 @@ final class Ops {
             entry("trylocktoken", query(FencedOps::tryLockAndGetToken)),
             entry("gettoken", query(FencedOps::getToken)),
             entry("threadid", (worker, call) -> Thread.currentThread().getId()),
-            entry("contend", Contend::run));
+            entry("contend", Contend::run),
+            entry("record", Recorder::run));
 
     private Ops() {
     }

@@ -1,26 +1,33 @@
-//! Processes that this test binary starts: another run of itself with one test and an order.
+//! Processes that a test binary starts: another run of itself with one test and an order.
 
 use std::{
     io::{BufRead, BufReader, Write},
     process::{Child, ChildStdin, Command, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
+    time::Duration,
 };
 
-use redlatch_support::eventually;
+use crate::wait::eventually;
 
-use crate::kit::secs;
+/// How long a process may take until it says something.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// Killed when this value goes out of scope.
-pub(crate) struct Process {
+#[derive(Debug)]
+pub struct Process {
     child: Child,
     stdin: ChildStdin,
     lines: Arc<Mutex<Vec<String>>>,
 }
 
 impl Process {
-    /// Runs `test` with the environment variable `order` set to `value`.
-    pub(crate) fn start(test: &str, order: &str, value: &str) -> Self {
+    /// Runs `test` of this binary with the environment variable `order` set to `value`.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    pub fn start(test: &str, order: &str, value: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().expect("this binary"))
             .args(["--exact", test, "--nocapture"])
             .env(order, value)
@@ -48,36 +55,55 @@ impl Process {
     }
 
     /// All it has said so far.
-    pub(crate) fn lines(&self) -> MutexGuard<'_, Vec<String>> {
+    pub fn lines(&self) -> MutexGuard<'_, Vec<String>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What follows `word` in the first line that begins with it, once there is one.
-    pub(crate) fn said(&self, word: &str) -> String {
+    ///
+    /// # Panics
+    ///
+    /// After 20 s.
+    pub fn said(&self, word: &str) -> String {
         let find = || {
             let lines = self.lines();
             let line = lines.iter().find_map(|line| line.strip_prefix(word));
             line.map(|rest| rest.trim().to_owned())
         };
-        eventually(word, secs(20), || find().is_some());
+        eventually(word, LIMIT, || find().is_some());
         find().expect("just found")
     }
 
-    pub(crate) fn tell(&mut self, line: &str) {
+    /// Writes a line to its input.
+    ///
+    /// # Panics
+    ///
+    /// When it has ended.
+    pub fn tell(&mut self, line: &str) {
         writeln!(self.stdin, "{line}").expect("it listens");
     }
 
-    pub(crate) fn signal(&self, signal: &str) {
+    /// Sends it a signal, such as `-STOP`.
+    ///
+    /// # Panics
+    ///
+    /// When it has ended.
+    pub fn signal(&self, signal: &str) {
         let status = Command::new("kill")
             .args([signal, &self.child.id().to_string()])
             .status();
         assert!(status.expect("kill runs").success());
     }
+
+    /// Kills it (SIGKILL), and waits until it is gone.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }
