@@ -213,6 +213,9 @@ pub enum Refusal {
     NotAuthenticated,
     /// A certificate was not accepted: the server's by this client, or this client's by the server. Nothing was sent.
     Certificate,
+    /// A password would have gone to another machine without TLS: see
+    /// [`allow_plaintext_password`](crate::ClientBuilder::allow_plaintext_password). Nothing was sent.
+    PlaintextPassword,
     /// `WRONGTYPE`: the key is something else.
     WrongType,
     /// `NOSCRIPT`: the script is not loaded; handled inside this crate.
@@ -431,6 +434,11 @@ impl fmt::Display for Error {
                 refusal: Refusal::Certificate,
                 message,
             } => write!(f, "no TLS with {}: {message}", Shown(name)),
+            Self::Refused {
+                name,
+                refusal: Refusal::PlaintextPassword,
+                message,
+            } => write!(f, "the password was not sent to {}: {message}", Shown(name)),
             Self::Refused { name, message, .. } => {
                 write!(f, "the server refused {}: {message}", Shown(name))
             }

@@ -3,5 +3,6 @@
 mod cluster;
 mod features;
 mod kit;
+mod plaintext;
 mod secrets;
 mod self_test;

@@ -86,6 +86,7 @@ impl LinkOwner {
     }
 
     async fn open_at(config: &Dial, limit: Duration) -> Result<Self, Fault> {
+        config.check_exposure()?;
         let mut builder = Builder::from_config((**config).clone());
         builder.with_connection_config(|connection| {
             connection.connection_timeout = limit;
