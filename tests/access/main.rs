@@ -4,5 +4,6 @@ mod cluster;
 mod features;
 mod kit;
 mod plaintext;
+mod scripts;
 mod secrets;
 mod self_test;
