@@ -186,7 +186,7 @@ impl fmt::Debug for Client {
 pub struct ClientBuilder {
     pub(crate) config: Option<Config>,
     pub(crate) how: How,
-    settings: Settings,
+    pub(crate) settings: Settings,
     command_timeout: Option<Duration>,
     safety_poll: Option<Duration>,
     dedicated_runtime: bool,

@@ -164,6 +164,15 @@ pub enum Error {
         /// What came.
         reply: String,
     },
+    /// As many wait already as may: see [`max_waiters`](crate::ClientBuilder::max_waiters) and
+    /// [`max_waiters_per_name`](crate::ClientBuilder::max_waiters_per_name). Nothing was taken.
+    #[non_exhaustive]
+    TooManyWaiters {
+        /// The lock.
+        name: Arc<str>,
+        /// How many may.
+        limit: usize,
+    },
     /// The client has been closed, or the runtime on which it was connected is gone.
     Closed,
     /// The Redis client could not be set up from its configuration.
@@ -319,7 +328,10 @@ impl Error {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::TimedOut { .. } | Self::Unreachable { .. } | Self::NoQuorum { .. } => true,
+            Self::TimedOut { .. }
+            | Self::Unreachable { .. }
+            | Self::NoQuorum { .. }
+            | Self::TooManyWaiters { .. } => true,
             Self::Refused { refusal, .. } => {
                 refusal.is_transient() || *refusal == Refusal::OutOfMemory
             }
@@ -448,6 +460,11 @@ impl fmt::Display for Error {
             Self::UnexpectedReply { name, reply } => {
                 write!(f, "unexpected reply for {}: {reply}", Shown(name))
             }
+            Self::TooManyWaiters { name, limit } => write!(
+                f,
+                "no place to wait for {}: {limit} wait already, which is the limit",
+                Shown(name)
+            ),
             Self::Closed => f.write_str("the client is closed, or its runtime is gone"),
             Self::Redis(error) => write!(f, "redis client: {error}"),
         }

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::{
     Engine, LONGEST_RETRY_PAUSE, RETRY_PAUSE,
     attempt::{Progress, Tried},
+    crowd::Waiter,
     describe,
     detach::One,
     hold::{Lease, later},
@@ -118,6 +119,7 @@ impl Engine {
         let mut told = false;
         // What the owner holds beside may let it in, unless that turned out to be gone.
         let mut admits = true;
+        let mut waiter = None;
         loop {
             if let Some(slot) = self.entry(&name, call, told, admits)? {
                 let repair = Repair(slot);
@@ -141,6 +143,9 @@ impl Engine {
                     // Granted between the look above and the line, whose word to enter has passed by then.
                     continue;
                 }
+                if ticket.is_waiting() && waiter.is_none() {
+                    waiter = Some(self.wait_at(name.crowd(), &call.shown)?);
+                }
                 let verdict = tokio::select! {
                     biased;
                     verdict = ticket.turn() => verdict,
@@ -162,6 +167,7 @@ impl Engine {
                 name: &name,
                 ticket,
                 own: None,
+                waiter,
                 progress,
             };
             return lead.run().await;
@@ -259,6 +265,8 @@ struct Lead<'a> {
     ticket: Option<Ticket>,
     /// A subscription of its own, where there is no line to share one.
     own: Option<Subscription>,
+    /// Counted among those who wait, once it does.
+    waiter: Option<Waiter<'a>>,
     progress: &'a Progress,
 }
 
@@ -310,6 +318,9 @@ impl Lead<'_> {
             }
             if !waited {
                 waited = true;
+                if self.waiter.is_none() {
+                    self.waiter = Some(engine.wait_at(self.name.crowd(), &call.shown)?);
+                }
                 engine.counters.waits.one();
             }
             match call.protocol.wake(call) {

@@ -20,6 +20,7 @@ use tokio::{task::JoinHandle, time::Instant};
 use uuid::Uuid;
 
 use self::{
+    crowd::Crowd,
     desk::Desks,
     detach::Background,
     hold::{Hold, Lease},
@@ -47,6 +48,7 @@ pub(crate) mod acquire;
 mod asker;
 pub(crate) mod attempt;
 pub(crate) mod close;
+pub(crate) mod crowd;
 pub(crate) mod desk;
 pub(crate) mod detach;
 pub(crate) mod hold;
@@ -98,6 +100,8 @@ pub(crate) struct Engine {
     poll: Arc<Poll>,
     renewal: Arc<Renewal>,
     tokens: Tokens,
+    /// All who wait.
+    crowd: Crowd,
     recent: Recent,
     era: AtomicU64,
     numbers: AtomicU64,
@@ -134,6 +138,7 @@ impl Engine {
             poll: Arc::default(),
             renewal: Arc::default(),
             tokens: Tokens::default(),
+            crowd: Crowd::default(),
             recent: Recent::default(),
             era: AtomicU64::new(0),
             numbers: AtomicU64::new(1),

@@ -16,6 +16,7 @@ use super::{
     Engine,
     acquire::{Patience, until},
     asker::Asker,
+    crowd::Waiter,
     describe,
     desk::{DeskRef, Looked, Place, Tally},
     detach::Detached,
@@ -76,7 +77,11 @@ impl Engine {
         let started = Instant::now();
         loop {
             let place = desk.join(Arc::new(ask()));
-            let served = self.serve(&place, patience);
+            let mut waiter = None;
+            if !place.alone {
+                waiter = Some(self.wait_at(&desk.crowd, &desk.names.shown)?);
+            }
+            let served = self.serve(&place, patience, waiter);
             let limit = match patience {
                 Patience::None => Some(later(started, self.settings.command_timeout)),
                 Patience::Until(deadline) => Some(deadline),
@@ -141,7 +146,12 @@ impl Engine {
     }
 
     /// Waits until `place` is served, and says when that was asked for; `None` when it would not wait.
-    async fn serve(self: &Arc<Self>, place: &Place, patience: Patience) -> Result<Option<Instant>> {
+    async fn serve<'a>(
+        self: &'a Arc<Self>,
+        place: &'a Place,
+        patience: Patience,
+        mut waiter: Option<Waiter<'a>>,
+    ) -> Result<Option<Instant>> {
         let started = Instant::now();
         let settings = &self.settings;
         // The one who leads finds out first.
@@ -163,6 +173,9 @@ impl Engine {
             }
             if !waited {
                 waited = true;
+                if waiter.is_none() {
+                    waiter = Some(self.wait_at(&place.desk.crowd, &place.desk.names.shown)?);
+                }
                 self.counters.waits.one();
             }
             if !place.leads() {

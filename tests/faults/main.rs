@@ -5,6 +5,7 @@ mod bars;
 mod cancel;
 mod clock;
 mod connections;
+mod crowd;
 mod kit;
 mod nonsense;
 mod process;
