@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::{
     Engine, LONGEST_RETRY_PAUSE, RETRY_PAUSE,
     attempt::{Progress, Tried},
+    calm::{Calm, Found},
     crowd::Waiter,
     describe,
     detach::One,
@@ -284,6 +285,8 @@ impl Lead<'_> {
         // Set when something spoke for trying, whatever this process believes about its own holds.
         let mut prompted = self.channel().is_none();
         let mut waited = false;
+        let mut calm = Calm::PATIENT;
+        let mut told = false;
         loop {
             engine.check_open()?;
             let channel = self.channel();
@@ -293,6 +296,7 @@ impl Lead<'_> {
             } else {
                 None
             };
+            let asked = told.then(Instant::now);
             let left = match here {
                 Some(left) => Some(left),
                 None => match self.ask(slot, stays).await? {
@@ -310,6 +314,13 @@ impl Lead<'_> {
                     Tried::Busy { left } => left,
                 },
             };
+            if let Some(asked) = asked {
+                calm.in_vain(Found {
+                    left,
+                    asked,
+                    answered: Instant::now(),
+                });
+            }
             if let Some(ticket) = &self.ticket {
                 ticket.refuse_impatient();
             }
@@ -337,10 +348,13 @@ impl Lead<'_> {
                         let limit = settings.command_timeout.min(settings.safety_poll);
                         engine.wakeups.until_confirmed(&channel, limit).await;
                         // An unlock may have slipped in before the subscription, unless the holder is one of ours.
-                        prompted = false;
+                        (prompted, told) = (false, false);
                         continue;
                     };
-                    self.park(&channel, seen, left).await;
+                    told = self.park(&channel, seen, left).await == Some(Source::Message);
+                    if told && !calm.pause().is_zero() {
+                        sleep(jitter(calm.pause())).await;
+                    }
                     prompted = true;
                 }
             }
@@ -385,8 +399,13 @@ impl Lead<'_> {
         channel
     }
 
-    /// Sleeps until something speaks for trying again.
-    async fn park(&self, channel: &Arc<Channel>, seen: u64, left: Option<Duration>) {
+    /// Sleeps until something speaks for trying again; says what it was, if not the time.
+    async fn park(
+        &self,
+        channel: &Arc<Channel>,
+        seen: u64,
+        left: Option<Duration>,
+    ) -> Option<Source> {
         let engine = self.engine;
         if let Some(ticket) = &self.ticket {
             ticket.park();
@@ -396,9 +415,10 @@ impl Lead<'_> {
             .sleep(Look::Lock(self.wish.call.clone()), channel);
         // Not before a millisecond, and without `left` for as long as the safety poll finds nothing.
         let expiry = left.map(|left| later(Instant::now(), left.max(Duration::from_millis(1))));
+        let mut woken = None;
         let counter = tokio::select! {
             biased;
-            source = channel.woken(seen) => match source {
+            source = channel.woken(seen) => match *woken.insert(source) {
                 Source::Message => &engine.counters.wakeups_by_message,
                 Source::Release | Source::Closed => &engine.counters.wakeups_by_release,
                 Source::Poll => {
@@ -418,6 +438,7 @@ impl Lead<'_> {
         if let Some(ticket) = &self.ticket {
             ticket.unpark();
         }
+        woken
     }
 }
 

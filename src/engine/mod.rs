@@ -47,6 +47,7 @@ use crate::{
 pub(crate) mod acquire;
 mod asker;
 pub(crate) mod attempt;
+mod calm;
 pub(crate) mod close;
 pub(crate) mod crowd;
 pub(crate) mod desk;

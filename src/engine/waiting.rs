@@ -9,18 +9,20 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::OwnedMutexGuard,
-    time::{Instant, sleep_until, timeout, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 
 use super::{
     Engine,
     acquire::{Patience, until},
     asker::Asker,
+    calm::Calm,
     crowd::Waiter,
     describe,
     desk::{DeskRef, Looked, Place, Tally},
     detach::Detached,
     hold::{later, margin},
+    jitter,
     once::{Failed, out_of_memory, passing},
     poll::Look,
     script::Command,
@@ -158,6 +160,7 @@ impl Engine {
         let others = settings.outage_patience + settings.command_timeout * 2;
         let patient = patience != Patience::None;
         let mut waited = false;
+        let mut calm = Calm::QUICK;
         loop {
             if let Some(verdict) = place.asker.verdict() {
                 return verdict.map(Some);
@@ -196,7 +199,13 @@ impl Engine {
             }
             match place.desk.looked() {
                 Some((looked, channel)) => {
-                    self.park(place, patience, &channel, looked).await;
+                    let woken = self.park(place, patience, &channel, looked).await;
+                    if woken == Some(Source::Message) {
+                        calm.in_vain_again();
+                        if !calm.pause().is_zero() {
+                            sleep(jitter(calm.pause())).await;
+                        }
+                    }
                 }
                 None => self.take_turn(place, patience).await?,
             }
@@ -244,21 +253,22 @@ impl Engine {
         }
     }
 
-    /// Sleeps until something speaks for asking again.
+    /// Sleeps until something speaks for asking again; says what it was, if it came by the channel.
     async fn park(
         &self,
         place: &Place,
         patience: Patience,
         channel: &Arc<Channel>,
         looked: Looked,
-    ) {
+    ) -> Option<Source> {
         let (started, limit) = (Instant::now(), self.settings.outage_patience);
         let look = Look::Desk(place.desk.desk().clone());
         let _sleeping = self.poll.sleep(look, channel);
+        let mut woken = None;
         let counter = tokio::select! {
             biased;
-            () = place.asker.told() => return,
-            source = channel.woken(looked.count) => match source {
+            () = place.asker.told() => return None,
+            source = channel.woken(looked.count) => match *woken.insert(source) {
                 Source::Message => &self.counters.wakeups_by_message,
                 Source::Release | Source::Closed => &self.counters.wakeups_by_release,
                 Source::Poll => {
@@ -277,6 +287,7 @@ impl Engine {
             }
         };
         counter.one();
+        woken
     }
 
     /// Asks for all in line. Goes on if the caller leaves.

@@ -6,6 +6,7 @@ mod cancel;
 mod clock;
 mod connections;
 mod crowd;
+mod flood;
 mod kit;
 mod nonsense;
 mod process;
