@@ -173,6 +173,9 @@ pub enum Error {
         /// How many may.
         limit: usize,
     },
+    /// This process is a copy, by `fork`, of the one that connected the client. Nothing was sent, since both have the same
+    /// connections: connect anew.
+    Forked,
     /// The client has been closed, or the runtime on which it was connected is gone.
     Closed,
     /// The Redis client could not be set up from its configuration.
@@ -465,6 +468,9 @@ impl fmt::Display for Error {
                 "no place to wait for {}: {limit} wait already, which is the limit",
                 Shown(name)
             ),
+            Self::Forked => {
+                f.write_str("this process is a copy of the one that connected the client")
+            }
             Self::Closed => f.write_str("the client is closed, or its runtime is gone"),
             Self::Redis(error) => write!(f, "redis client: {error}"),
         }

@@ -69,6 +69,7 @@ impl Engine {
 
     /// As [`acquire`](Self::acquire), whatever the replicas say.
     async fn acquire_here(self: &Arc<Self>, wish: &Wish) -> Result<Option<Grip>> {
+        self.check_process()?;
         self.check_open()?;
         let progress = Progress::new();
         let contending = self.contend(wish, &progress);

@@ -75,6 +75,7 @@ impl Engine {
         ask: impl Fn() -> Ask,
         patience: Patience,
     ) -> Result<Option<Grant>> {
+        self.check_process()?;
         self.check_open()?;
         let started = Instant::now();
         loop {

@@ -278,7 +278,7 @@ impl Link {
 
 impl Identity {
     /// Reads `id=` and `addr=` from the reply of `CLIENT INFO`.
-    fn parse(info: &[u8]) -> Option<Self> {
+    pub(super) fn parse(info: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(info).ok()?;
         let field = |key: &str| {
             text.split_whitespace()
@@ -318,7 +318,7 @@ pub(super) async fn alive(link: &Link, limit: Duration) -> bool {
         .is_ok_and(|reply| !matches!(reply, Err(Fault::Unknown { .. } | Fault::NotSent { .. })))
 }
 
-fn convert(value: Value) -> Reply {
+pub(super) fn convert(value: Value) -> Reply {
     match value {
         Value::Null => Reply::Nil,
         Value::Integer(n) => Reply::Int(n),

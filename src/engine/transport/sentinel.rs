@@ -139,7 +139,7 @@ impl Watch {
 }
 
 /// A flat list of names and values.
-fn fields(reply: &Reply) -> HashMap<String, String> {
+pub(super) fn fields(reply: &Reply) -> HashMap<String, String> {
     let text = |reply: &Reply| match reply {
         Reply::Text(text) => String::from_utf8_lossy(text).into_owned(),
         Reply::Int(n) => n.to_string(),
@@ -154,7 +154,7 @@ fn fields(reply: &Reply) -> HashMap<String, String> {
         .collect()
 }
 
-fn reached(fields: &HashMap<String, String>, said_by: &str) -> Option<Address> {
+pub(super) fn reached(fields: &HashMap<String, String>, said_by: &str) -> Option<Address> {
     Address::parse(
         &format!("{}:{}", fields.get("ip")?, fields.get("port")?),
         said_by,
