@@ -31,7 +31,10 @@ use tokio::{
 };
 
 use super::{Fault, Reply, dial::Dial};
-use crate::{engine::script::Script, error::Refusal};
+use crate::{
+    engine::script::Script,
+    error::{Refusal, cut},
+};
 
 /// Messages a link keeps for a receiver that is behind; past that it reports a loss.
 const MESSAGE_BACKLOG: usize = 8_192;
@@ -343,7 +346,7 @@ pub(super) fn convert(value: Value) -> Reply {
 /// Sorts a client's error by what it says about execution. Only an error *reply* says anything definite; whatever
 /// else happens after a request was handed over counts as unknown.
 pub(super) fn fault(error: &FredError) -> Fault {
-    let text = error.details().to_owned();
+    let text = cut(error.details()).to_owned();
     // The client ends a connection on which one request is answered with this, and says the same of all others that are
     // in flight there. Some of those may have been executed.
     if text.starts_with("CLUSTERDOWN") {
