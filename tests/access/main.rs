@@ -7,3 +7,4 @@ mod plaintext;
 mod scripts;
 mod secrets;
 mod self_test;
+mod tenants;

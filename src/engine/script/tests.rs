@@ -198,6 +198,25 @@ fn a_script_is_known_by_its_sha1() {
     assert_ne!(sha, PROBE_TTL.sha());
 }
 
+/// A queue without a bound is one more way to fill the memory of a process: the two there are have as many entries as
+/// something else that is bounded.
+#[test]
+fn queues_have_bounds() {
+    let mut all = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut all);
+    let mut unbounded: Vec<_> = all
+        .iter()
+        .filter(|(path, text)| {
+            !path.ends_with("/tests.rs")
+                && !path.contains("/simulation/")
+                && text.contains("unbounded_channel()")
+        })
+        .map(|(path, _)| path.rsplit('/').next().unwrap_or_default())
+        .collect();
+    unbounded.sort_unstable();
+    assert_eq!(unbounded, ["acks.rs", "wakeup.rs"]);
+}
+
 /// Every file of Rust below `src`, by its path.
 fn sources(folder: &Path, into: &mut Vec<(String, String)>) {
     for file in fs::read_dir(folder).expect("a folder") {
