@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Checks every crate in the lock file, offline: where it comes from, its licence, and the Rust it asks for.
+"""Checks every crate in the lock file, offline: where it comes from, its licence, and the Rust it asks for; and that
+what the library depends on directly has been looked at, and that none of our own crates runs code while it is built.
 
 Known vulnerabilities need the advisory database, which is not on any package registry: `cargo deny check advisories`
 is run as well where cargo-deny and a copy of the database are installed.
@@ -22,6 +23,20 @@ ALLOWED = {
     "Unlicense",
     "Zlib",
     "CDLA-Permissive-2.0",
+}
+
+
+# Direct dependencies of the library, each looked at: maintained, widely used, and needed.
+REVIEWED = {
+    "base64",  # fields of group locks
+    "bytes",  # keys and replies
+    "dashmap",  # the tables of names
+    "fred",  # the wire
+    "futures-util",  # in the tree by fred
+    "highway",  # fields of group locks
+    "tokio",
+    "tokio-stream",  # events
+    "uuid",  # ids of clients
 }
 
 
@@ -94,6 +109,12 @@ def main():
             if any(kind["kind"] in (None, "build") for kind in dependency["dep_kinds"]):
                 left.append(dependency["pkg"])
     faults = []
+    for dependency in root["dependencies"]:
+        if dependency["kind"] is None and dependency["name"] not in REVIEWED:
+            faults.append(f"{dependency['name']} is a direct dependency that nobody has reviewed: see REVIEWED")
+    for member in own:
+        if any("custom-build" in target["kind"] for target in packages[member]["targets"]):
+            faults.append(f"{packages[member]['name']} has a build script")
     for package in packages.values():
         name = f"{package['name']} {package['version']}"
         if package["id"] not in own and not (package["source"] or "").startswith("registry+"):

@@ -16,7 +16,7 @@ use crate::{
         script::{Command, INSPECT_HASH},
         transport::{BoxFuture, Fault, dial::Dial, router::Router},
     },
-    error::{Error, Result},
+    error::{Error, Result, cut},
     events::Events,
     inspect::Inspection,
     naming,
@@ -143,7 +143,7 @@ impl Client {
         let here = self.engine.waiting_here(&name);
         Inspection::decode(&fields, &waiters, &queue, here).ok_or_else(|| Error::UnexpectedReply {
             name: shown,
-            reply: format!("{fields:?} {waiters:?} {queue:?}"),
+            reply: cut(&format!("{fields:?} {waiters:?} {queue:?}")).to_owned(),
         })
     }
 
@@ -186,7 +186,7 @@ impl fmt::Debug for Client {
 pub struct ClientBuilder {
     pub(crate) config: Option<Config>,
     pub(crate) how: How,
-    settings: Settings,
+    pub(crate) settings: Settings,
     command_timeout: Option<Duration>,
     safety_poll: Option<Duration>,
     dedicated_runtime: bool,

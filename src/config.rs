@@ -94,6 +94,8 @@ pub(crate) struct Settings {
     pub(crate) topology_refresh: Duration,
     pub(crate) replica_policy: Option<ReplicaPolicy>,
     pub(crate) name_mapper: Option<NameMapper>,
+    pub(crate) max_waiters: usize,
+    pub(crate) max_waiters_per_name: usize,
 }
 
 impl Default for Settings {
@@ -110,6 +112,8 @@ impl Default for Settings {
             topology_refresh: Duration::from_secs(2),
             replica_policy: None,
             name_mapper: None,
+            max_waiters: 100_000,
+            max_waiters_per_name: 100_000,
         }
     }
 }
@@ -127,6 +131,8 @@ impl fmt::Debug for Settings {
             .field("sharded_pubsub", &self.sharded_pubsub)
             .field("topology_refresh", &self.topology_refresh)
             .field("replica_policy", &self.replica_policy)
+            .field("max_waiters", &self.max_waiters)
+            .field("max_waiters_per_name", &self.max_waiters_per_name)
             .finish_non_exhaustive()
     }
 }
@@ -192,6 +198,14 @@ impl Settings {
                 "safety_poll",
                 "longer than the watchdog timeout, so it would come too late to be of use",
             ));
+        }
+        for (field, most) in [
+            ("max_waiters", self.max_waiters),
+            ("max_waiters_per_name", self.max_waiters_per_name),
+        ] {
+            if most == 0 {
+                return Err(Error::invalid(field, "nobody could wait"));
+            }
         }
         if !(1..=1_000).contains(&self.renewal_batch) {
             return Err(Error::invalid(

@@ -10,8 +10,8 @@ use crate::{
     address::Parsed,
     client::ClientBuilder,
     config::Protocol,
-    engine::transport::dial::{Dial, Resolver},
-    error::Result,
+    engine::transport::dial::{Dial, Resolver, plaintext_password},
+    error::{Error, Result},
 };
 
 /// What the addresses do not say.
@@ -23,6 +23,7 @@ pub(crate) struct How {
     tls: Option<Tls>,
     resolver: Option<Resolver>,
     protocol: Option<Protocol>,
+    plaintext_password: bool,
 }
 
 impl How {
@@ -37,7 +38,7 @@ impl How {
         #[cfg(feature = "tls-rustls")]
         match self.tls {
             Some(_) if !self.speak_tls => {
-                return Err(crate::error::Error::invalid(
+                return Err(Error::invalid(
                     "tls",
                     "nothing would be encrypted, since no address begins with rediss://",
                 ));
@@ -45,7 +46,13 @@ impl How {
             tls if self.speak_tls => tls.unwrap_or_default().apply(&mut config)?,
             _ => {}
         }
-        Ok(Dial::new(config, self.resolver))
+        let resolved = self.resolver.is_some();
+        let dial = Dial::new(config, self.resolver, self.plaintext_password);
+        // Where a host really is only its resolver knows, and it is looked at once that is known.
+        match dial.exposed().filter(|_| !resolved) {
+            Some(host) => Err(Error::invalid("password", plaintext_password(&host))),
+            None => Ok(dial),
+        }
     }
 }
 
@@ -65,6 +72,19 @@ impl ClientBuilder {
     #[cfg(feature = "tls-rustls")]
     pub fn tls(mut self, tls: Tls) -> Self {
         self.how.tls = Some(tls);
+        self
+    }
+
+    /// Whether a password may go to other machines without TLS, where anybody on the way can read it. Default: no.
+    /// [`connect`](Self::connect) then fails with [`Error::InvalidArgument`] before anything is sent, and a cluster or a
+    /// sentinel that announces such a host later is answered with [`Refusal::PlaintextPassword`]. Sockets, loopback
+    /// addresses and `localhost` need no leave.
+    ///
+    /// [`Refusal::PlaintextPassword`]: crate::Refusal::PlaintextPassword
+    ///
+    /// *Redisson*: none; it sends passwords in the clear without a word.
+    pub fn allow_plaintext_password(mut self, allow: bool) -> Self {
+        self.how.plaintext_password = allow;
         self
     }
 

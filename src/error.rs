@@ -2,7 +2,13 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+pub use self::refusal::Refusal;
+pub(crate) use self::shown::cut;
+use self::shown::{Said, Shown};
 use crate::{fencing::StaleToken, owner::Owner};
+
+mod refusal;
+mod shown;
 
 /// The result of every fallible operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -164,6 +170,18 @@ pub enum Error {
         /// What came.
         reply: String,
     },
+    /// As many wait already as may: see [`max_waiters`](crate::ClientBuilder::max_waiters) and
+    /// [`max_waiters_per_name`](crate::ClientBuilder::max_waiters_per_name). Nothing was taken.
+    #[non_exhaustive]
+    TooManyWaiters {
+        /// The lock.
+        name: Arc<str>,
+        /// How many may.
+        limit: usize,
+    },
+    /// This process is a copy, by `fork`, of the one that connected the client. Nothing was sent, since both have the same
+    /// connections: connect anew.
+    Forked,
     /// The client has been closed, or the runtime on which it was connected is gone.
     Closed,
     /// The Redis client could not be set up from its configuration.
@@ -187,109 +205,6 @@ pub enum LossCause {
     ForceUnlocked,
     /// The client was closed and gave it back, or the runtime on which it was connected is gone.
     Closed,
-}
-
-/// Why the server refused a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// `OOM`: the server may not use more memory.
-    OutOfMemory,
-    /// `READONLY`: the server is a replica.
-    ReadOnly,
-    /// `NOREPLICAS`: too few replicas for writes.
-    NoReplicas,
-    /// `LOADING`: the server is reading its data.
-    Loading,
-    /// `BUSY`: a script blocks the server.
-    Busy,
-    /// `MASTERDOWN`: a replica without its primary.
-    MasterDown,
-    /// `CLUSTERDOWN`, `MOVED`, `ASK`, `TRYAGAIN`: the cluster sends us elsewhere.
-    Cluster,
-    /// `NOPERM`: the user lacks a right.
-    NoPermission,
-    /// `NOAUTH`, `WRONGPASS`: not authenticated.
-    NotAuthenticated,
-    /// A certificate was not accepted: the server's by this client, or this client's by the server. Nothing was sent.
-    Certificate,
-    /// `WRONGTYPE`: the key is something else.
-    WrongType,
-    /// `NOSCRIPT`: the script is not loaded; handled inside this crate.
-    NoScript,
-    /// `max number of clients reached`.
-    TooManyClients,
-    /// Any other error reply.
-    Other,
-}
-
-impl Refusal {
-    /// Sorts the text of an error; `None` when it does not look like an error *reply* at all.
-    ///
-    /// Servers before 7.0 wrap an error that occurs inside a script (`ERR Error running script ...: OOM ...`), so the
-    /// code is looked for anywhere in the text.
-    pub(crate) fn classify(text: &str) -> Option<Self> {
-        const CODES: [(&str, Refusal); 17] = [
-            ("NOSCRIPT", Refusal::NoScript),
-            ("WRONGTYPE", Refusal::WrongType),
-            ("OOM", Refusal::OutOfMemory),
-            ("READONLY", Refusal::ReadOnly),
-            ("NOREPLICAS", Refusal::NoReplicas),
-            ("LOADING", Refusal::Loading),
-            ("BUSY", Refusal::Busy),
-            ("MASTERDOWN", Refusal::MasterDown),
-            ("CLUSTERDOWN", Refusal::Cluster),
-            ("MOVED", Refusal::Cluster),
-            ("ASK", Refusal::Cluster),
-            ("TRYAGAIN", Refusal::Cluster),
-            ("CROSSSLOT", Refusal::Other),
-            ("NOPERM", Refusal::NoPermission),
-            ("NOAUTH", Refusal::NotAuthenticated),
-            ("WRONGPASS", Refusal::NotAuthenticated),
-            ("MISCONF", Refusal::Other),
-        ];
-        const PHRASES: [(&str, Refusal); 5] = [
-            ("ACL failure in script", Refusal::NoPermission),
-            ("command not allowed when used memory", Refusal::OutOfMemory),
-            ("can't write against a read only replica", Refusal::ReadOnly),
-            ("Not enough good replicas", Refusal::NoReplicas),
-            (
-                "can't run this command or subcommand",
-                Refusal::NoPermission,
-            ),
-        ];
-        let word = |code: &str| {
-            text.split(|c: char| !c.is_ascii_alphanumeric())
-                .any(|part| part == code)
-        };
-        let found = CODES
-            .iter()
-            .find(|(code, _)| text.starts_with(code) || (text.starts_with("ERR") && word(code)))
-            .or_else(|| PHRASES.iter().find(|(phrase, _)| text.contains(phrase)));
-        if let Some((_, refusal)) = found {
-            return Some(*refusal);
-        }
-        if text.contains("max number of clients") {
-            return Some(Self::TooManyClients);
-        }
-        text.starts_with("ERR ").then_some(Self::Other)
-    }
-
-    /// Whether waiting may cure it.
-    #[must_use]
-    pub fn is_transient(self) -> bool {
-        matches!(
-            self,
-            Self::ReadOnly
-                | Self::NoReplicas
-                | Self::Loading
-                | Self::Busy
-                | Self::MasterDown
-                | Self::Cluster
-                | Self::NoScript
-                | Self::TooManyClients
-        )
-    }
 }
 
 impl Error {
@@ -316,7 +231,10 @@ impl Error {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::TimedOut { .. } | Self::Unreachable { .. } | Self::NoQuorum { .. } => true,
+            Self::TimedOut { .. }
+            | Self::Unreachable { .. }
+            | Self::NoQuorum { .. }
+            | Self::TooManyWaiters { .. } => true,
             Self::Refused { refusal, .. } => {
                 refusal.is_transient() || *refusal == Refusal::OutOfMemory
             }
@@ -334,22 +252,6 @@ impl Error {
                 ..
             }
         )
-    }
-}
-
-/// A lock name fit for a message: escaped, and cut where it is long.
-struct Shown<'a>(&'a str);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const LIMIT: usize = 120;
-        let cut: String = self.0.chars().take(LIMIT).collect();
-        write!(f, "\"{}", cut.escape_debug())?;
-        f.write_str(if cut.len() < self.0.len() {
-            "...\""
-        } else {
-            "\""
-        })
     }
 }
 
@@ -385,7 +287,7 @@ impl fmt::Display for Error {
                 f,
                 "{granted} of {needed} needed servers granted {}: {}",
                 Shown(name),
-                failures.join("; ")
+                Said(&failures.join("; "))
             ),
             Self::Stale { name, stale } => write!(f, "write to {} refused: {stale}", Shown(name)),
             Self::Lost { name, cause } => write!(f, "lock {} was lost: {cause}", Shown(name)),
@@ -414,13 +316,20 @@ impl fmt::Display for Error {
                 Shown(name),
                 Shown(key)
             ),
-            Self::InvalidArgument { field, reason } => write!(f, "invalid {field}: {reason}"),
+            Self::InvalidArgument { field, reason } => {
+                write!(f, "invalid {field}: {}", Said(reason))
+            }
             Self::Unreachable {
                 name,
                 reason,
                 indeterminate,
             } => {
-                write!(f, "no answer from the server for {}: {reason}", Shown(name))?;
+                write!(
+                    f,
+                    "no answer from the server for {}: {}",
+                    Shown(name),
+                    Said(reason)
+                )?;
                 if *indeterminate {
                     f.write_str("; it may have taken effect")?;
                 }
@@ -430,18 +339,41 @@ impl fmt::Display for Error {
                 name,
                 refusal: Refusal::Certificate,
                 message,
-            } => write!(f, "no TLS with {}: {message}", Shown(name)),
+            } => write!(f, "no TLS with {}: {}", Shown(name), Said(message)),
+            Self::Refused {
+                name,
+                refusal: Refusal::PlaintextPassword,
+                message,
+            } => write!(
+                f,
+                "the password was not sent to {}: {}",
+                Shown(name),
+                Said(message)
+            ),
             Self::Refused { name, message, .. } => {
-                write!(f, "the server refused {}: {message}", Shown(name))
+                write!(f, "the server refused {}: {}", Shown(name), Said(message))
             }
             Self::MissingRights { rights, message } => {
-                write!(f, "the server's user lacks {}: {message}", rights.join(" "))
+                write!(
+                    f,
+                    "the server's user lacks {}: {}",
+                    Said(&rights.join(" ")),
+                    Said(message)
+                )
             }
             Self::UnexpectedReply { name, reply } => {
-                write!(f, "unexpected reply for {}: {reply}", Shown(name))
+                write!(f, "unexpected reply for {}: {}", Shown(name), Said(reply))
+            }
+            Self::TooManyWaiters { name, limit } => write!(
+                f,
+                "no place to wait for {}: {limit} wait already, which is the limit",
+                Shown(name)
+            ),
+            Self::Forked => {
+                f.write_str("this process is a copy of the one that connected the client")
             }
             Self::Closed => f.write_str("the client is closed, or its runtime is gone"),
-            Self::Redis(error) => write!(f, "redis client: {error}"),
+            Self::Redis(error) => write!(f, "redis client: {}", Said(&error.to_string())),
         }
     }
 }
@@ -478,69 +410,104 @@ impl fmt::Display for LossCause {
 mod tests {
     use super::*;
 
-    #[test]
-    fn error_replies_of_old_and_new_servers_are_told_apart() {
-        let cases = [
-            (
-                "NOSCRIPT No matching script. Please use EVAL.",
-                Some(Refusal::NoScript),
-            ),
-            ("NOSCRIPT No matching script.", Some(Refusal::NoScript)),
-            (
-                "WRONGTYPE Operation against a key holding the wrong kind of value",
-                Some(Refusal::WrongType),
-            ),
-            (
-                "ERR Error running script (call to f_c0ffee): @user_script:9: WRONGTYPE Operation against a key",
-                Some(Refusal::WrongType),
-            ),
-            (
-                "OOM command not allowed when used memory > 'maxmemory'.",
-                Some(Refusal::OutOfMemory),
-            ),
-            (
-                "ERR Error running script (call to f_c0ffee): @user_script:10: @user_script: 10: -OOM command not allowed when used memory > 'maxmemory'.",
-                Some(Refusal::OutOfMemory),
-            ),
-            (
-                "ERR Error running script (call to f_c0ffee): @user_script:10: @user_script: 10: -READONLY You can't write against a read only replica.",
-                Some(Refusal::ReadOnly),
-            ),
-            (
-                "READONLY You can't write against a read only replica.",
-                Some(Refusal::ReadOnly),
-            ),
-            (
-                "LOADING Redis is loading the dataset in memory",
-                Some(Refusal::Loading),
-            ),
-            ("BUSY Valkey is busy running a script.", Some(Refusal::Busy)),
-            (
-                "NOPERM this user has no permissions to run the 'evalsha' command",
-                Some(Refusal::NoPermission),
-            ),
-            (
-                "ERR ACL failure in script: User u has no permissions to run the 'pexpire' command script: on @user_script:11.",
-                Some(Refusal::NoPermission),
-            ),
-            ("MOVED 866 127.0.0.1:7001", Some(Refusal::Cluster)),
-            (
-                "ERR max number of clients reached",
-                Some(Refusal::TooManyClients),
-            ),
-            ("ERR something else", Some(Refusal::Other)),
-            ("Connection closed.", None),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(Refusal::classify(text), expected, "{text}");
-        }
+    /// Would begin a line of its own in a log, and colour what comes after.
+    const HOSTILE: &str = "a\nERROR forged\r\x1b[31m\u{202e}\0 \u{9b}2J";
+
+    fn all(text: &str) -> Vec<Error> {
+        let name: Arc<str> = text.into();
+        let (owner, text) = (Owner::fresh(), text.to_owned());
+        let refused = |refusal| Error::Refused {
+            name: name.clone(),
+            refusal,
+            message: text.clone(),
+        };
+        vec![
+            Error::TimedOut {
+                name: name.clone(),
+                waited: Duration::ZERO,
+            },
+            Error::NotHeld {
+                name: name.clone(),
+                owner,
+            },
+            Error::AlreadyHeld {
+                name: name.clone(),
+                owner,
+            },
+            Error::FencingReset {
+                name: name.clone(),
+                seen: 2,
+                counter: 1,
+            },
+            Error::NoQuorum {
+                name: name.clone(),
+                granted: 0,
+                needed: 1,
+                failures: vec![text.clone(); 9],
+            },
+            Error::Lost {
+                name: name.clone(),
+                cause: LossCause::Vanished,
+            },
+            Error::WrongType { name: name.clone() },
+            Error::NotReplicated {
+                name: name.clone(),
+                acked: 0,
+                wanted: 1,
+            },
+            Error::ReleaseNotReplicated {
+                name: name.clone(),
+                acked: 0,
+                wanted: 1,
+            },
+            Error::CrossSlot {
+                name: name.clone(),
+                key: text.clone(),
+            },
+            Error::invalid("name", text.clone()),
+            Error::Unreachable {
+                name: name.clone(),
+                reason: text.clone(),
+                indeterminate: true,
+            },
+            refused(Refusal::Other),
+            refused(Refusal::Certificate),
+            refused(Refusal::PlaintextPassword),
+            Error::MissingRights {
+                rights: vec![text.clone(); 9],
+                message: text.clone(),
+            },
+            Error::UnexpectedReply {
+                name: name.clone(),
+                reply: text.clone(),
+            },
+            Error::TooManyWaiters {
+                name: name.clone(),
+                limit: 1,
+            },
+            Error::Redis(fred::error::Error::new(
+                fred::error::ErrorKind::Unknown,
+                text,
+            )),
+        ]
     }
 
+    /// Names come from strangers, and logs are read by lines.
     #[test]
-    fn messages_escape_and_cut_names() {
-        let name: Arc<str> = format!("a\nb{}", "x".repeat(500)).into();
-        let shown = Error::WrongType { name }.to_string();
-        assert!(shown.contains("a\\nb"), "{shown}");
-        assert!(shown.len() < 200, "{shown}");
+    fn nothing_in_a_name_or_a_reply_reaches_a_log_as_it_is() {
+        let long = format!("{HOSTILE}{}", "\u{202e}x".repeat(3_000));
+        for text in [HOSTILE, &long] {
+            for error in all(text) {
+                let (shown, debug) = (error.to_string(), format!("{error:?}"));
+                for seen in [&shown, &debug] {
+                    let raw = |c: char| c.is_control() || c == '\u{202e}';
+                    assert!(!seen.contains(raw), "{seen:?}");
+                }
+                assert!(shown.contains("a\\nERROR"), "{shown}");
+                assert!(shown.chars().count() < 6_000, "{}: {debug}", shown.len());
+            }
+        }
+        let shown = Error::WrongType { name: long.into() }.to_string();
+        assert!(shown.len() < 1_000, "{shown}");
     }
 }

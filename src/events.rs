@@ -159,6 +159,25 @@ mod tests {
     use super::*;
     use tokio_stream::StreamExt;
 
+    #[test]
+    fn names_are_escaped_where_events_are_printed() {
+        let name: Arc<str> = "a\nb\x1b[31m\u{202e}".into();
+        let events = [
+            Event::WakeUpMissed { name: name.clone() },
+            Event::Disconnected {
+                reason: name.to_string(),
+            },
+            Event::SubscriptionFailed {
+                channel: name.clone(),
+                reason: name.to_string(),
+            },
+        ];
+        for event in events {
+            let seen = format!("{event:?}");
+            assert!(!seen.contains(['\n', '\x1b', '\u{202e}']), "{seen:?}");
+        }
+    }
+
     #[tokio::test]
     async fn a_slow_reader_learns_how_much_it_missed() {
         let bus = EventBus::new();

@@ -62,10 +62,9 @@ impl Inspection {
             })
             .collect();
         let waiting_clients = match waiters {
-            Reply::Array(pairs) => pairs
-                .chunks_exact(2)
-                .map(|pair| u64::try_from(pair.get(1)?.as_int()?).ok())
-                .sum::<Option<u64>>()?,
+            Reply::Array(pairs) => pairs.chunks_exact(2).try_fold(0_u64, |sum, pair| {
+                sum.checked_add(u64::try_from(pair.get(1)?.as_int()?).ok()?)
+            })?,
             _ => return None,
         };
         let queue = match queue {

@@ -64,6 +64,7 @@ mod error;
 mod events;
 pub mod fencing;
 mod inspect;
+mod limits;
 mod lock;
 mod naming;
 mod owner;

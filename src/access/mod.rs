@@ -18,7 +18,7 @@ mod login;
 mod self_test;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use self::login::Secret;
 #[cfg(test)]

@@ -385,7 +385,7 @@ fn document() -> String {
 }
 
 /// Compares a text with what a file says, or writes it there when `REDLATCH_WRITE_RULES` is set.
-fn same(file: &str, marks: Option<(&str, &str)>, wanted: &str) {
+pub(crate) fn same(file: &str, marks: Option<(&str, &str)>, wanted: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     let whole = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{file}: {error}"));
     let (before, seen, after) = match marks {

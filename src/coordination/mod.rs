@@ -169,6 +169,16 @@ fn check_change(permits: i64) -> Result<Bytes> {
     Ok(permits.to_string().into())
 }
 
+/// Every synchronizer as the engine sees it.
+#[cfg(test)]
+pub(crate) fn trades() -> [&'static dyn Trade; 3] {
+    [
+        &semaphore::Wire,
+        &expirable_wire::Wire,
+        &count_down_latch::Wire,
+    ]
+}
+
 /// Commands of every synchronizer, and whether a mark goes before their keys and arguments.
 #[cfg(test)]
 pub(crate) fn examples() -> Vec<(Command, bool)> {
@@ -188,16 +198,11 @@ pub(crate) fn examples() -> Vec<(Command, bool)> {
         lease_ms: 0,
         ids: vec![bytes(b"0123456789abcdef")],
     });
-    let trades: [&dyn Trade; 3] = [
-        &semaphore::Wire,
-        &expirable_wire::Wire,
-        &count_down_latch::Wire,
-    ];
     let mut commands = vec![
         (semaphore::try_set(&names, 1, 0), true),
         (semaphore::delete(vec![names.key.clone()]), true),
     ];
-    for trade in trades {
+    for trade in trades() {
         let asking = trade.ask(&names, std::slice::from_ref(&ask));
         commands.push((asking, !trade.repeatable()));
         match trade.undo(&names, &ask) {

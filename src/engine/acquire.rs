@@ -18,6 +18,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::{
     Engine, LONGEST_RETRY_PAUSE, RETRY_PAUSE,
     attempt::{Progress, Tried},
+    calm::{Calm, Found},
+    crowd::Waiter,
     describe,
     detach::One,
     hold::{Lease, later},
@@ -67,6 +69,7 @@ impl Engine {
 
     /// As [`acquire`](Self::acquire), whatever the replicas say.
     async fn acquire_here(self: &Arc<Self>, wish: &Wish) -> Result<Option<Grip>> {
+        self.check_process()?;
         self.check_open()?;
         let progress = Progress::new();
         let contending = self.contend(wish, &progress);
@@ -118,6 +121,7 @@ impl Engine {
         let mut told = false;
         // What the owner holds beside may let it in, unless that turned out to be gone.
         let mut admits = true;
+        let mut waiter = None;
         loop {
             if let Some(slot) = self.entry(&name, call, told, admits)? {
                 let repair = Repair(slot);
@@ -141,6 +145,9 @@ impl Engine {
                     // Granted between the look above and the line, whose word to enter has passed by then.
                     continue;
                 }
+                if ticket.is_waiting() && waiter.is_none() {
+                    waiter = Some(self.wait_at(name.crowd(), &call.shown)?);
+                }
                 let verdict = tokio::select! {
                     biased;
                     verdict = ticket.turn() => verdict,
@@ -162,6 +169,7 @@ impl Engine {
                 name: &name,
                 ticket,
                 own: None,
+                waiter,
                 progress,
             };
             return lead.run().await;
@@ -258,6 +266,8 @@ struct Lead<'a> {
     ticket: Option<Ticket>,
     /// A subscription of its own, where there is no line to share one.
     own: Option<Subscription>,
+    /// Counted among those who wait, once it does.
+    waiter: Option<Waiter<'a>>,
     progress: &'a Progress,
 }
 
@@ -275,6 +285,8 @@ impl Lead<'_> {
         // Set when something spoke for trying, whatever this process believes about its own holds.
         let mut prompted = self.channel().is_none();
         let mut waited = false;
+        let mut calm = Calm::PATIENT;
+        let mut told = false;
         loop {
             engine.check_open()?;
             let channel = self.channel();
@@ -284,6 +296,7 @@ impl Lead<'_> {
             } else {
                 None
             };
+            let asked = told.then(Instant::now);
             let left = match here {
                 Some(left) => Some(left),
                 None => match self.ask(slot, stays).await? {
@@ -301,6 +314,13 @@ impl Lead<'_> {
                     Tried::Busy { left } => left,
                 },
             };
+            if let Some(asked) = asked {
+                calm.in_vain(Found {
+                    left,
+                    asked,
+                    answered: Instant::now(),
+                });
+            }
             if let Some(ticket) = &self.ticket {
                 ticket.refuse_impatient();
             }
@@ -309,6 +329,9 @@ impl Lead<'_> {
             }
             if !waited {
                 waited = true;
+                if self.waiter.is_none() {
+                    self.waiter = Some(engine.wait_at(self.name.crowd(), &call.shown)?);
+                }
                 engine.counters.waits.one();
             }
             match call.protocol.wake(call) {
@@ -325,10 +348,13 @@ impl Lead<'_> {
                         let limit = settings.command_timeout.min(settings.safety_poll);
                         engine.wakeups.until_confirmed(&channel, limit).await;
                         // An unlock may have slipped in before the subscription, unless the holder is one of ours.
-                        prompted = false;
+                        (prompted, told) = (false, false);
                         continue;
                     };
-                    self.park(&channel, seen, left).await;
+                    told = self.park(&channel, seen, left).await == Some(Source::Message);
+                    if told && !calm.pause().is_zero() {
+                        sleep(jitter(calm.pause())).await;
+                    }
                     prompted = true;
                 }
             }
@@ -373,8 +399,13 @@ impl Lead<'_> {
         channel
     }
 
-    /// Sleeps until something speaks for trying again.
-    async fn park(&self, channel: &Arc<Channel>, seen: u64, left: Option<Duration>) {
+    /// Sleeps until something speaks for trying again; says what it was, if not the time.
+    async fn park(
+        &self,
+        channel: &Arc<Channel>,
+        seen: u64,
+        left: Option<Duration>,
+    ) -> Option<Source> {
         let engine = self.engine;
         if let Some(ticket) = &self.ticket {
             ticket.park();
@@ -384,9 +415,10 @@ impl Lead<'_> {
             .sleep(Look::Lock(self.wish.call.clone()), channel);
         // Not before a millisecond, and without `left` for as long as the safety poll finds nothing.
         let expiry = left.map(|left| later(Instant::now(), left.max(Duration::from_millis(1))));
+        let mut woken = None;
         let counter = tokio::select! {
             biased;
-            source = channel.woken(seen) => match source {
+            source = channel.woken(seen) => match *woken.insert(source) {
                 Source::Message => &engine.counters.wakeups_by_message,
                 Source::Release | Source::Closed => &engine.counters.wakeups_by_release,
                 Source::Poll => {
@@ -406,6 +438,7 @@ impl Lead<'_> {
         if let Some(ticket) = &self.ticket {
             ticket.unpark();
         }
+        woken
     }
 }
 

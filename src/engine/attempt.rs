@@ -17,7 +17,7 @@ use super::{
     detach::Detached,
     hold::later,
     jitter,
-    protocol::{Ask, Attempt},
+    protocol::{Ask, Attempt, MOST_HOLDS},
     registry::SlotRef,
     release::Grip,
     slot::Begun,
@@ -39,9 +39,6 @@ pub(crate) enum Standing {
     /// The last try failed.
     Failing(Fault),
 }
-
-/// How often an owner may enter one lock: a program that enters more often has forgotten to leave.
-const MOST_HOLDS: usize = 4_096;
 
 /// Shorter silences are no news.
 const SILENCE: Duration = Duration::from_millis(100);
@@ -248,7 +245,7 @@ async fn try_once(
     if live > 0 {
         call.check_reentry().map_err(Failure::Final)?;
     }
-    if live >= MOST_HOLDS {
+    if live >= MOST_HOLDS as usize {
         let reason = format!("an owner enters a lock {MOST_HOLDS} times at most");
         return Err(Failure::Final(Error::invalid("holds", reason)));
     }

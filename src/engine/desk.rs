@@ -29,6 +29,7 @@ use tokio::time::Instant;
 use super::{
     Engine,
     asker::Asker,
+    crowd::Crowd,
     protocol::Batch,
     trade::{Answers, Ask, Names, Trade},
     transport::Fault,
@@ -87,6 +88,8 @@ pub(crate) struct Desk {
     /// Whose turn it is to talk to the server: one at a time, so that an unknown outcome is found out before the next.
     pub(super) gate: Arc<tokio::sync::Mutex<()>>,
     line: Mutex<Line>,
+    /// All who wait here.
+    pub(super) crowd: Crowd,
 }
 
 impl Desk {
@@ -366,6 +369,7 @@ impl DeskRef {
                     users: AtomicUsize::new(0),
                     gate: Arc::default(),
                     line: Mutex::default(),
+                    crowd: Crowd::default(),
                 })
             });
         Self::keep(engine, entry.value())
@@ -394,6 +398,7 @@ impl DeskRef {
         let id = line.next;
         line.next += 1;
         let asker = Arc::new(Asker::new(id, ask));
+        let alone = line.askers.is_empty();
         line.askers.insert(id, asker.clone());
         if line.leader.is_none() {
             line.leader = Some(id);
@@ -402,6 +407,7 @@ impl DeskRef {
         Place {
             desk: self.clone(),
             asker,
+            alone,
         }
     }
 }
@@ -436,6 +442,8 @@ impl Drop for DeskRef {
 pub(crate) struct Place {
     pub(super) desk: DeskRef,
     pub(super) asker: Arc<Asker>,
+    /// Whether nobody was there before.
+    pub(super) alone: bool,
 }
 
 impl Place {

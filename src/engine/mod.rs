@@ -20,8 +20,10 @@ use tokio::{task::JoinHandle, time::Instant};
 use uuid::Uuid;
 
 use self::{
+    crowd::Crowd,
     desk::Desks,
     detach::Background,
+    fork::Process,
     hold::{Hold, Lease},
     once::Marks,
     poll::Poll,
@@ -47,9 +49,14 @@ pub(crate) mod acquire;
 mod asker;
 pub(crate) mod attempt;
 mod bell;
+mod calm;
 pub(crate) mod close;
+pub(crate) mod crowd;
 pub(crate) mod desk;
 pub(crate) mod detach;
+mod fork;
+#[cfg(test)]
+mod fuzz;
 pub(crate) mod hold;
 pub(crate) mod once;
 pub(crate) mod poll;
@@ -100,10 +107,13 @@ pub(crate) struct Engine {
     poll: Arc<Poll>,
     renewal: Arc<Renewal>,
     tokens: Tokens,
+    /// All who wait.
+    crowd: Crowd,
     recent: Recent,
     era: AtomicU64,
     numbers: AtomicU64,
     closed: AtomicBool,
+    process: Process,
     connects: AtomicU64,
     born: Instant,
     /// When the server last answered anything, in milliseconds since `born`.
@@ -136,10 +146,12 @@ impl Engine {
             poll: Arc::default(),
             renewal: Arc::default(),
             tokens: Tokens::default(),
+            crowd: Crowd::default(),
             recent: Recent::default(),
             era: AtomicU64::new(0),
             numbers: AtomicU64::new(1),
             closed: AtomicBool::new(false),
+            process: Process::current(),
             connects: AtomicU64::new(0),
             born: Instant::now(),
             answered: AtomicU64::new(0),
@@ -221,6 +233,9 @@ impl Engine {
 
     /// Sends a request. What a server says that has been replaced meanwhile does not count.
     async fn send(&self, request: Request, deadline: Instant) -> Result<Reply, Fault> {
+        if !self.process.is_this() {
+            return Err(Fault::Closed);
+        }
         let era = self.era();
         let reply = self.transport.send(request, deadline).await;
         if reply.is_ok() && self.era() != era {
@@ -278,6 +293,7 @@ impl Engine {
     }
 
     async fn ask(&self, name: &Arc<str>, request: Request) -> Result<Reply> {
+        self.check_process()?;
         self.check_open()?;
         let deadline = Instant::now() + self.settings.command_timeout;
         loop {

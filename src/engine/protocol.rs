@@ -317,6 +317,10 @@ pub(crate) struct Batch {
     pub(crate) args: Vec<Bytes>,
 }
 
+/// How often an owner may enter one lock: a program that enters more often has forgotten to leave, and a server that says
+/// so is confused.
+pub(crate) const MOST_HOLDS: u32 = 4_096;
+
 /// What came of an acquire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Attempt {
@@ -384,7 +388,9 @@ pub(crate) fn decode_attempt(reply: &Reply) -> Option<Attempt> {
     let ints = reply.as_ints()?;
     match ints.as_slice() {
         [1, holds, rest @ ..] => Some(Attempt::Granted {
-            holds: u32::try_from(*holds).ok()?,
+            holds: u32::try_from(*holds)
+                .ok()
+                .filter(|holds| (1..=MOST_HOLDS).contains(holds))?,
             token: rest.first().copied(),
         }),
         [2, 0] => Some(Attempt::Vanished),

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::{
     Engine, Hashing,
+    crowd::Crowd,
     protocol::{Admission, Call, Value},
     queue::{Place, Queue, Verdict},
     slot::Slot,
@@ -30,6 +31,8 @@ pub(crate) struct Registry {
 pub(crate) struct Name {
     key: Bytes,
     users: AtomicUsize,
+    /// All who wait for it in this process.
+    crowd: Crowd,
     inner: Mutex<Inner>,
 }
 
@@ -110,6 +113,7 @@ impl NameRef {
                 Arc::new(Name {
                     key: key.clone(),
                     users: AtomicUsize::new(0),
+                    crowd: Crowd::default(),
                     inner: Mutex::default(),
                 })
             });
@@ -196,6 +200,11 @@ impl NameRef {
             admission,
             place,
         })
+    }
+
+    /// Where those who wait for the name are counted.
+    pub(crate) fn crowd(&self) -> &Crowd {
+        &self.name.crowd
     }
 
     /// How many stand in line in this process, heads included, and how many wait each for itself.

@@ -9,17 +9,20 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::OwnedMutexGuard,
-    time::{Instant, sleep_until, timeout, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 
 use super::{
     Engine,
     acquire::{Patience, until},
     asker::Asker,
+    calm::Calm,
+    crowd::Waiter,
     describe,
     desk::{DeskRef, Looked, Place, Tally},
     detach::Detached,
     hold::{later, margin},
+    jitter,
     once::{Failed, out_of_memory, passing},
     poll::Look,
     script::Command,
@@ -72,11 +75,16 @@ impl Engine {
         ask: impl Fn() -> Ask,
         patience: Patience,
     ) -> Result<Option<Grant>> {
+        self.check_process()?;
         self.check_open()?;
         let started = Instant::now();
         loop {
             let place = desk.join(Arc::new(ask()));
-            let served = self.serve(&place, patience);
+            let mut waiter = None;
+            if !place.alone {
+                waiter = Some(self.wait_at(&desk.crowd, &desk.names.shown)?);
+            }
+            let served = self.serve(&place, patience, waiter);
             let limit = match patience {
                 Patience::None => Some(later(started, self.settings.command_timeout)),
                 Patience::Until(deadline) => Some(deadline),
@@ -141,13 +149,19 @@ impl Engine {
     }
 
     /// Waits until `place` is served, and says when that was asked for; `None` when it would not wait.
-    async fn serve(self: &Arc<Self>, place: &Place, patience: Patience) -> Result<Option<Instant>> {
+    async fn serve<'a>(
+        self: &'a Arc<Self>,
+        place: &'a Place,
+        patience: Patience,
+        mut waiter: Option<Waiter<'a>>,
+    ) -> Result<Option<Instant>> {
         let started = Instant::now();
         let settings = &self.settings;
         // The one who leads finds out first.
         let others = settings.outage_patience + settings.command_timeout * 2;
         let patient = patience != Patience::None;
         let mut waited = false;
+        let mut calm = Calm::QUICK;
         loop {
             if let Some(verdict) = place.asker.verdict() {
                 return verdict.map(Some);
@@ -163,6 +177,9 @@ impl Engine {
             }
             if !waited {
                 waited = true;
+                if waiter.is_none() {
+                    waiter = Some(self.wait_at(&place.desk.crowd, &place.desk.names.shown)?);
+                }
                 self.counters.waits.one();
             }
             if !place.leads() {
@@ -183,7 +200,13 @@ impl Engine {
             }
             match place.desk.looked() {
                 Some((looked, channel)) => {
-                    self.park(place, patience, &channel, looked).await;
+                    let woken = self.park(place, patience, &channel, looked).await;
+                    if woken == Some(Source::Message) {
+                        calm.in_vain_again();
+                        if !calm.pause().is_zero() {
+                            sleep(jitter(calm.pause())).await;
+                        }
+                    }
                 }
                 None => self.take_turn(place, patience).await?,
             }
@@ -231,21 +254,22 @@ impl Engine {
         }
     }
 
-    /// Sleeps until something speaks for asking again.
+    /// Sleeps until something speaks for asking again; says what it was, if it came by the channel.
     async fn park(
         &self,
         place: &Place,
         patience: Patience,
         channel: &Arc<Channel>,
         looked: Looked,
-    ) {
+    ) -> Option<Source> {
         let (started, limit) = (Instant::now(), self.settings.outage_patience);
         let look = Look::Desk(place.desk.desk().clone());
         let _sleeping = self.poll.sleep(look, channel);
+        let mut woken = None;
         let counter = tokio::select! {
             biased;
-            () = place.asker.told() => return,
-            source = channel.woken(looked.count) => match source {
+            () = place.asker.told() => return None,
+            source = channel.woken(looked.count) => match *woken.insert(source) {
                 Source::Message => &self.counters.wakeups_by_message,
                 Source::Release | Source::Closed => &self.counters.wakeups_by_release,
                 Source::Poll => {
@@ -264,6 +288,7 @@ impl Engine {
             }
         };
         counter.one();
+        woken
     }
 
     /// Asks for all in line. Goes on if the caller leaves.

@@ -81,7 +81,7 @@ pub(crate) struct Wakeups {
     transport: Arc<dyn Transport>,
     ears: Mutex<HashMap<NodeId, Arc<Ear>>>,
     next_epoch: AtomicU64,
-    /// Ears that have no task yet.
+    /// Ears that have no task yet, one for each server at most.
     born: mpsc::UnboundedSender<Arc<Ear>>,
     unborn: Mutex<Option<mpsc::UnboundedReceiver<Arc<Ear>>>>,
     myself: Weak<Self>,

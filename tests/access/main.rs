@@ -3,5 +3,8 @@
 mod cluster;
 mod features;
 mod kit;
+mod plaintext;
+mod scripts;
 mod secrets;
 mod self_test;
+mod tenants;

@@ -182,6 +182,7 @@ async fn a_login_that_fails_does_not_say_with_what() {
         format!("redis://shop:{WRONG}@swordless.invalid"),
     ] {
         let builder = Client::builder().url(&url).expect("url");
+        let builder = builder.allow_plaintext_password(true);
         shown.failure(builder.connect_timeout(ms(500)).connect().await);
     }
     // Settings win over the address.

@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use super::*;
 use crate::{
-    access, coordination,
+    access::{self, tests::same},
+    coordination,
     engine::protocol::{Ask, Call, Question, Rest},
     fencing,
     lock::{
@@ -195,4 +196,74 @@ fn a_script_is_known_by_its_sha1() {
     assert_eq!(sha.len(), 40);
     assert!(sha.bytes().all(|byte| byte.is_ascii_hexdigit()));
     assert_ne!(sha, PROBE_TTL.sha());
+}
+
+/// A queue without a bound is one more way to fill the memory of a process: the two there are have as many entries as
+/// something else that is bounded.
+#[test]
+fn queues_have_bounds() {
+    let mut all = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut all);
+    let mut unbounded: Vec<_> = all
+        .iter()
+        .filter(|(path, text)| {
+            !path.ends_with("/tests.rs")
+                && !path.contains("/simulation/")
+                && text.contains("unbounded_channel()")
+        })
+        .map(|(path, _)| path.rsplit('/').next().unwrap_or_default())
+        .collect();
+    unbounded.sort_unstable();
+    assert_eq!(unbounded, ["acks.rs", "wakeup.rs"]);
+}
+
+/// Every file of Rust below `src`, by its path.
+fn sources(folder: &Path, into: &mut Vec<(String, String)>) {
+    for file in fs::read_dir(folder).expect("a folder") {
+        let path = file.expect("readable").path();
+        if path.is_dir() {
+            sources(&path, into);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            let text = fs::read_to_string(&path).expect("readable");
+            into.push((path.to_string_lossy().into_owned(), text));
+        }
+    }
+}
+
+/// A script that is changed shows up in a review, here as well as in its own file, and none comes in by another door.
+#[test]
+fn the_scripts_that_are_sent_are_a_fixed_list() {
+    let mut lines: Vec<_> = all_scripts()
+        .iter()
+        .map(|script| format!("{} {}", script.sha(), script.name))
+        .collect();
+    lines.sort_by(|one, other| one[40..].cmp(&other[40..]));
+    same("src/engine/script/approved.txt", None, &lines.join("\n"));
+}
+
+/// The text of a script is a constant of files: there is one place that makes a script, of `include_str!`, and one that
+/// loads it. What a server runs is named by its digest.
+#[test]
+fn no_script_is_put_together_at_run_time() {
+    let mut all = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut all);
+    let found = |word: &str| -> Vec<(&str, usize)> {
+        all.iter()
+            .filter(|(path, _)| !path.ends_with("/tests.rs") && !path.contains("/simulation/"))
+            .map(|(path, text)| (path.as_str(), text.matches(word).count()))
+            .filter(|(_, count)| *count > 0)
+            .collect()
+    };
+    let only = |word: &str, file: &str| match found(word).as_slice() {
+        [(path, 1)] => assert!(path.ends_with(file), "{word} in {path}"),
+        other => panic!("{word} is to be found once, in {file}: {other:?}"),
+    };
+    only("Script::new(", "src/engine/script.rs");
+    only("script_load(", "src/engine/transport/link.rs");
+    only("\"EVALSHA\"", "src/engine/transport/node.rs");
+    // The self-test loads without running.
+    only("\"SCRIPT\"", "src/engine/rights.rs");
+    for word in ["\"EVAL\"", "\"EVAL_RO\"", "Box::leak", ".leak()"] {
+        assert_eq!(found(word), [], "{word}");
+    }
 }

@@ -55,6 +55,7 @@ struct Pending {
 #[derive(Debug)]
 pub(super) struct Acks {
     pub(super) lane: Arc<Lane>,
+    /// As many as there are callers that wait for an answer.
     questions: mpsc::UnboundedSender<Pending>,
     asked: std::sync::Mutex<Option<mpsc::UnboundedReceiver<Pending>>>,
     policy: ReplicaPolicy,

@@ -5,8 +5,11 @@ use std::collections::HashMap;
 /// Slots in a cluster.
 pub(super) const SLOTS: usize = 16_384;
 
+/// Masters in a view; a cluster is not meant to have more nodes.
+const MOST_MASTERS: usize = 1_000;
+
 /// The slot of a key or channel.
-pub(super) fn slot_of(key: &[u8]) -> u16 {
+pub(crate) fn slot_of(key: &[u8]) -> u16 {
     fred::util::redis_keyslot(key)
 }
 
@@ -81,6 +84,7 @@ pub(super) struct Claim {
 pub(super) fn claims(text: &str, said_by: &str, names: bool) -> Vec<Claim> {
     text.lines()
         .filter_map(|line| claim(line, said_by, names))
+        .take(MOST_MASTERS)
         .collect()
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fmt, io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     ops::{Deref, DerefMut},
     sync::Arc,
 };
@@ -27,11 +27,49 @@ pub(crate) type Resolver =
 pub(crate) struct Dial {
     config: Config,
     resolver: Option<Resolver>,
+    /// Whether a password may go to other machines without TLS.
+    plaintext_password: bool,
 }
 
 impl Dial {
-    pub(crate) fn new(config: Config, resolver: Option<Resolver>) -> Self {
-        Self { config, resolver }
+    pub(crate) fn new(
+        config: Config,
+        resolver: Option<Resolver>,
+        plaintext_password: bool,
+    ) -> Self {
+        Self {
+            config,
+            resolver,
+            plaintext_password,
+        }
+    }
+
+    /// The first of the named hosts to which a password would go in the clear, against the will of the application.
+    pub(crate) fn exposed(&self) -> Option<String> {
+        let of_sentinels = match &self.config.server {
+            ServerConfig::Unix { .. } => return None,
+            ServerConfig::Sentinel { password, .. } => password.is_some(),
+            _ => false,
+        };
+        let password = self.config.password.is_some() || of_sentinels;
+        if self.plaintext_password || !password || self.config.uses_tls() {
+            return None;
+        }
+        let hosts = self.config.server.hosts().into_iter();
+        let mut hosts = hosts.map(|server| server.host.to_string());
+        hosts.find(|host| !is_loopback(host))
+    }
+
+    /// Refuses to log in where a password would go in the clear: to a host that somebody has announced, or that a
+    /// resolver has come up with.
+    pub(super) fn check_exposure(&self) -> Result<(), Fault> {
+        match self.exposed() {
+            None => Ok(()),
+            Some(host) => Err(Fault::Refused {
+                refusal: Refusal::PlaintextPassword,
+                text: plaintext_password(&host),
+            }),
+        }
     }
 
     /// How the server at an address is reached, with the name that its certificate must have, if one was given.
@@ -108,6 +146,22 @@ impl Dial {
             None => fault,
         }
     }
+}
+
+/// What is said where a password would go to `host` in the clear.
+pub(crate) fn plaintext_password(host: &str) -> String {
+    format!(
+        "it would go to {host} without TLS: use rediss://, or call allow_plaintext_password(true) where the network is trusted"
+    )
+}
+
+/// Whether what is sent there stays on this machine.
+fn is_loopback(host: &str) -> bool {
+    let ip = host.parse().map(|ip: IpAddr| ip.to_canonical());
+    ip.map_or_else(
+        |_| host.eq_ignore_ascii_case("localhost"),
+        |ip| ip.is_loopback(),
+    )
 }
 
 /// How a handshake failed.
@@ -209,6 +263,28 @@ impl fmt::Debug for Dial {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_this_machine_is_reached_without_a_network() {
+        for host in ["localhost", "LOCALHOST", "127.0.0.1", "127.8.9.1", "::1"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        // What looks like it and is not.
+        for host in [
+            "",
+            "0.0.0.0",
+            "::",
+            "10.0.0.1",
+            "redis",
+            "localhost.example",
+            "127.0.0.1.example",
+            "127.1",
+            "::ffff:10.0.0.1",
+        ] {
+            assert!(!is_loopback(host), "{host}");
+        }
+        assert!(is_loopback("::ffff:127.0.0.1"));
+    }
 
     #[test]
     fn handshakes_are_told_apart() {

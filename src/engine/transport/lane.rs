@@ -17,7 +17,7 @@ use super::{
     dial::Dial,
     link::{Identity, Link, LinkOwner, alive},
 };
-use crate::engine::jitter;
+use crate::engine::{fork::Process, jitter};
 
 /// First pause after a failed connect; doubles up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -52,6 +52,7 @@ pub(super) struct Lane {
     suspicion: Notify,
     /// Links that carried requests and may still be open on the server.
     predecessors: Mutex<Vec<Identity>>,
+    process: Process,
     first: Mutex<Option<LinkOwner>>,
 }
 
@@ -90,6 +91,7 @@ impl Lane {
             current,
             suspicion: Notify::new(),
             predecessors: Mutex::default(),
+            process: Process::current(),
             first: Mutex::new(first),
         })
     }
@@ -257,6 +259,10 @@ impl Lane {
 
     async fn watch_health(&self, link: &Link) -> String {
         loop {
+            if !self.process.is_this() {
+                // The connection is another process's as well: not a word.
+                return std::future::pending().await;
+            }
             tokio::select! {
                 () = link.until_over() => return "the connection was closed".to_owned(),
                 () = sleep(jitter(self.pace.heartbeat)) => {}

@@ -31,7 +31,10 @@ use tokio::{
 };
 
 use super::{Fault, Reply, dial::Dial};
-use crate::{engine::script::Script, error::Refusal};
+use crate::{
+    engine::script::Script,
+    error::{Refusal, cut},
+};
 
 /// Messages a link keeps for a receiver that is behind; past that it reports a loss.
 const MESSAGE_BACKLOG: usize = 8_192;
@@ -86,6 +89,7 @@ impl LinkOwner {
     }
 
     async fn open_at(config: &Dial, limit: Duration) -> Result<Self, Fault> {
+        config.check_exposure()?;
         let mut builder = Builder::from_config((**config).clone());
         builder.with_connection_config(|connection| {
             connection.connection_timeout = limit;
@@ -277,7 +281,7 @@ impl Link {
 
 impl Identity {
     /// Reads `id=` and `addr=` from the reply of `CLIENT INFO`.
-    fn parse(info: &[u8]) -> Option<Self> {
+    pub(super) fn parse(info: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(info).ok()?;
         let field = |key: &str| {
             text.split_whitespace()
@@ -317,7 +321,7 @@ pub(super) async fn alive(link: &Link, limit: Duration) -> bool {
         .is_ok_and(|reply| !matches!(reply, Err(Fault::Unknown { .. } | Fault::NotSent { .. })))
 }
 
-fn convert(value: Value) -> Reply {
+pub(super) fn convert(value: Value) -> Reply {
     match value {
         Value::Null => Reply::Nil,
         Value::Integer(n) => Reply::Int(n),
@@ -342,7 +346,7 @@ fn convert(value: Value) -> Reply {
 /// Sorts a client's error by what it says about execution. Only an error *reply* says anything definite; whatever
 /// else happens after a request was handed over counts as unknown.
 pub(super) fn fault(error: &FredError) -> Fault {
-    let text = error.details().to_owned();
+    let text = cut(error.details()).to_owned();
     // The client ends a connection on which one request is answered with this, and says the same of all others that are
     // in flight there. Some of those may have been executed.
     if text.starts_with("CLUSTERDOWN") {

@@ -34,6 +34,8 @@ mod chart;
 mod cluster;
 pub(crate) mod dial;
 mod fleet;
+#[cfg(test)]
+mod fuzz;
 mod lane;
 mod link;
 mod loads;
@@ -42,6 +44,8 @@ mod route;
 pub(crate) mod router;
 mod sentinel;
 
+#[cfg(test)]
+pub(crate) use chart::slot_of;
 pub(crate) use link::sha1;
 
 /// A boxed future that owns all it needs.

@@ -139,7 +139,7 @@ impl Watch {
 }
 
 /// A flat list of names and values.
-fn fields(reply: &Reply) -> HashMap<String, String> {
+pub(super) fn fields(reply: &Reply) -> HashMap<String, String> {
     let text = |reply: &Reply| match reply {
         Reply::Text(text) => String::from_utf8_lossy(text).into_owned(),
         Reply::Int(n) => n.to_string(),
@@ -154,7 +154,7 @@ fn fields(reply: &Reply) -> HashMap<String, String> {
         .collect()
 }
 
-fn reached(fields: &HashMap<String, String>, said_by: &str) -> Option<Address> {
+pub(super) fn reached(fields: &HashMap<String, String>, said_by: &str) -> Option<Address> {
     Address::parse(
         &format!("{}:{}", fields.get("ip")?, fields.get("port")?),
         said_by,
@@ -184,11 +184,11 @@ pub(super) async fn connect(
 
 /// The latest word of those sentinels that answer soon.
 async fn first_word(watch: &Watch, limit: Duration) -> Result<Word, Fault> {
-    let (sender, mut words) = mpsc::unbounded_channel();
+    let (sender, mut words) = mpsc::channel(MOST_SENTINELS);
     let asking = join_all(watch.sentinels.iter().map(|sentinel| {
         let sender = sender.clone();
         async move {
-            let _ = sender.send(watch.ask(sentinel, limit).await);
+            let _ = sender.send(watch.ask(sentinel, limit).await).await;
         }
     }));
     drop(sender);
@@ -227,7 +227,7 @@ pub(super) async fn keep(fleet: Weak<Fleet>) {
     }) else {
         return;
     };
-    let (sender, mut words) = mpsc::unbounded_channel();
+    let (sender, mut words) = mpsc::channel(MOST_SENTINELS);
     // They end with this task.
     let mut listeners = JoinSet::new();
     let mut known: Vec<Address> = Vec::new();
@@ -274,7 +274,7 @@ struct Listener {
     interval: Duration,
     limit: Duration,
     fleet: Weak<Fleet>,
-    words: mpsc::UnboundedSender<(Address, Word)>,
+    words: mpsc::Sender<(Address, Word)>,
 }
 
 impl Listener {
@@ -311,7 +311,10 @@ impl Listener {
             let deadline = Instant::now() + self.limit;
             let word = self.watch.word(link, &self.sentinel.host, deadline).await;
             match word {
-                Ok(word) => spoken = self.words.send((self.sentinel.clone(), word)).is_ok(),
+                Ok(word) => {
+                    let said = (self.sentinel.clone(), word);
+                    spoken = self.words.send(said).await.is_ok();
+                }
                 // It may not know the master yet.
                 Err(Fault::Refused { .. }) => {}
                 Err(_) => return spoken,

@@ -133,9 +133,11 @@ impl Round {
         match outcome {
             Ok(Some(grip)) => self.grips.push(grip),
             Ok(None) => self.busy.push(at),
-            Err(error @ (Error::InvalidArgument { .. } | Error::AlreadyHeld { .. })) => {
-                return Err(error);
-            }
+            Err(
+                error @ (Error::InvalidArgument { .. }
+                | Error::AlreadyHeld { .. }
+                | Error::TooManyWaiters { .. }),
+            ) => return Err(error),
             Err(error) => self.failures.push(error.to_string()),
         }
         Ok(())
@@ -315,7 +317,10 @@ impl Set {
                     let wait = jitter(LONGEST_PAUSE * 2).min(limit);
                     let until = Patience::Until(later(now, wait));
                     let waiting = self.members[at].grip(owner, until, length, loose);
-                    first = waiting.await.ok().flatten().map(|grip| (at, grip));
+                    first = match waiting.await {
+                        Err(error @ Error::TooManyWaiters { .. }) => return Err(error),
+                        outcome => outcome.ok().flatten().map(|grip| (at, grip)),
+                    };
                     waits += usize::from(first.is_none());
                 }
                 None => sleep(jitter(pause).min(limit)).await,
