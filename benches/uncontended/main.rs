@@ -19,28 +19,32 @@
 //! twice is not held any more the second time).
 
 use std::{
-    error::Error,
-    fs,
     process::ExitCode,
     time::{Duration, Instant},
 };
 
 use redlatch::fred::{
-    prelude::{Builder, Client as Fred, ClientLike, Config, LuaInterface},
-    types::{Key, RespVersion, Value},
+    prelude::{Client as Fred, ClientLike, LuaInterface},
+    types::{Key, Value},
     util::sha1_hash,
 };
-use redlatch_support::{Server, unique_name};
+use redlatch_support::unique_name;
 use tokio::{runtime, task::JoinSet};
 
-use self::tool::{Tool, find_tool};
+use self::{
+    kit::{CpuTime, Result, Spread},
+    tool::{Tool, find_tool},
+};
 
+#[path = "../kit/mod.rs"]
+mod kit;
 mod tool;
 
-type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
-
 const ACQUIRE: &str = include_str!("../../src/scripts/reentrant/acquire.lua");
-const RELEASE: &str = include_str!("../../src/scripts/reentrant/release.lua");
+const RELEASE: &str = concat!(
+    include_str!("../../src/scripts/publish/announce.lua"),
+    include_str!("../../src/scripts/reentrant/release.lua")
+);
 /// The watchdog's time to live, as redlatch sends it.
 const TTL_MS: &str = "30000";
 /// An owner as long as redlatch's own.
@@ -54,9 +58,6 @@ const HELD_PER_RELEASE: u64 = 10;
 const HOLD_MANY: &str = "for i = ARGV[2], ARGV[3] do \
     local key = ARGV[1] .. string.format('%012d', i) \
     redis.call('hset', key, ARGV[4], 1) redis.call('pexpire', key, 60000) end";
-/// Clock ticks a second in `/proc/self/stat`; the same on every Linux.
-const TICKS: f64 = 100.0;
-
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if !arguments.iter().any(|argument| argument == "--bench") {
@@ -64,13 +65,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let quick = arguments.iter().any(|argument| argument == "--quick");
-    match compare(quick) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("uncontended: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    kit::exit_code("uncontended", compare(quick))
 }
 
 /// How much is measured.
@@ -92,20 +87,8 @@ fn compare(quick: bool) -> Result<()> {
             slice: Duration::from_millis(250),
         }
     };
-    let given = std::env::var("REDIS_URL").ok();
-    let server = match given {
-        Some(_) => None,
-        None => Some(Server::builder().try_start()?),
-    };
-    let url = match (given, &server) {
-        (Some(url), _) => url,
-        (None, Some(server)) => server.url(),
-        (None, None) => return Err("there is no server".into()),
-    };
-    let who = server.as_ref().map_or_else(
-        || "the server of REDIS_URL".to_owned(),
-        |server| format!("{} {}", server.binary().path.display(), server.version()),
-    );
+    let (server, url) = kit::server()?;
+    let who = kit::who(server.as_ref());
     println!("lock + unlock, uncontended, over loopback: {who}");
     println!(
         "{} rounds of {:?} each in turns; medians, with the lowest and the highest",
@@ -140,7 +123,7 @@ fn compare(quick: bool) -> Result<()> {
 /// All contenders in turns.
 async fn case(title: &str, tasks: usize, plan: Plan, url: &str, tool: Option<&Tool>) -> Result<()> {
     let redlatch = redlatch::Client::connect(url).await?;
-    let fred = raw_client(url).await?;
+    let fred = kit::raw_client(url, &[ACQUIRE, RELEASE]).await?;
     let prefix = unique_name("bench");
     let warm_up = plan.slice / 2;
     let ours = |slice| with_redlatch(&redlatch, &prefix, tasks, slice);
@@ -209,25 +192,6 @@ struct Figure {
     cpu_us: Option<f64>,
 }
 
-/// The middle and the ends.
-struct Spread {
-    median: f64,
-    lowest: f64,
-    highest: f64,
-}
-
-impl Spread {
-    fn of(figures: impl Iterator<Item = f64>) -> Option<Self> {
-        let mut sorted: Vec<f64> = figures.collect();
-        sorted.sort_by(f64::total_cmp);
-        Some(Self {
-            median: *sorted.get(sorted.len() / 2)?,
-            lowest: *sorted.first()?,
-            highest: *sorted.last()?,
-        })
-    }
-}
-
 async fn with_redlatch(
     client: &redlatch::Client,
     prefix: &str,
@@ -260,7 +224,7 @@ async fn with_fred(client: &Fred, prefix: &str, tasks: usize, slice: Duration) -
         for task in 0..tasks {
             let (client, acquire, release) = (client.clone(), acquire.clone(), release.clone());
             let name = format!("{prefix}:raw:{task}");
-            let channel = format!("{CHANNEL}:{{{name}}}");
+            let announcement = format!("PUBLISH {CHANNEL}:{{{name}}}");
             all.spawn(async move {
                 let mut pairs = 0_u64;
                 while Instant::now() < until {
@@ -274,8 +238,8 @@ async fn with_fred(client: &Fred, prefix: &str, tasks: usize, slice: Duration) -
                     let freed: Value = client
                         .evalsha(
                             release.as_str(),
-                            vec![Key::from(&name), Key::from(&channel)],
-                            vec![OWNER, "0", TTL_MS, "PUBLISH"],
+                            vec![Key::from(&name)],
+                            vec![OWNER, "0", TTL_MS, announcement.as_str()],
                         )
                         .await?;
                     if granted != Value::Array(vec![1.into(), 1.into()]) || freed != 1.into() {
@@ -312,23 +276,6 @@ async fn timed(
     })
 }
 
-/// A client set up as redlatch sets up its own, with both scripts loaded.
-async fn raw_client(url: &str) -> Result<Fred> {
-    let mut config = Config::from_url_centralized(url)?;
-    config.version = RespVersion::RESP3;
-    let mut builder = Builder::from_config(config);
-    builder.with_connection_config(|connection| {
-        connection.max_command_attempts = 1;
-        connection.tcp.nodelay = Some(true);
-    });
-    let client = builder.build()?;
-    client.init().await?;
-    for script in [ACQUIRE, RELEASE] {
-        client.script_load::<(), _>(script).await?;
-    }
-    Ok(client)
-}
-
 /// Locks the names `prefix000000000000` and so on.
 async fn hold_many(client: &Fred, prefix: &str, names: u64) -> Result<()> {
     const BATCH: u64 = 5_000;
@@ -344,32 +291,4 @@ async fn hold_many(client: &Fred, prefix: &str, names: u64) -> Result<()> {
             .await?;
     }
     Ok(())
-}
-
-/// Seconds of processor time.
-struct CpuTime {
-    own: f64,
-    /// Of child processes that have ended.
-    children: f64,
-}
-
-impl CpuTime {
-    fn now() -> Option<Self> {
-        let stat = fs::read_to_string("/proc/self/stat").ok()?;
-        // The name in brackets may hold anything; the 14th to 17th field come after it.
-        let (_, fields) = stat.rsplit_once(") ")?;
-        let ticks: Vec<f64> = fields
-            .split(' ')
-            .skip(11)
-            .take(4)
-            .map_while(|field| field.parse().ok())
-            .collect();
-        match ticks[..] {
-            [user, system, child_user, child_system] => Some(Self {
-                own: (user + system) / TICKS,
-                children: (child_user + child_system) / TICKS,
-            }),
-            _ => None,
-        }
-    }
 }
