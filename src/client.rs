@@ -8,7 +8,7 @@ use fred::types::config::{ClusterDiscoveryPolicy, Config, ServerConfig};
 use crate::{
     access::{self, Opening},
     address::{self, Parsed},
-    config::{NameMapper, ReplicaPolicy, Replicas, Settings, ShardedPubSub},
+    config::{HandOver, NameMapper, ReplicaPolicy, Replicas, Settings, ShardedPubSub},
     connect::How,
     engine::{
         Engine,
@@ -313,6 +313,22 @@ impl ClientBuilder {
     /// one call. Default 1 s.
     pub fn safety_poll(mut self, interval: Duration) -> Self {
         self.safety_poll = Some(interval);
+        self
+    }
+
+    /// How often in a row, and for how long, a lock that is given back may go straight to the next who waits for it in
+    /// this process: one script is then release and grant, and other processes do not hear of it. Then it is freed for
+    /// all, and this process lets others go first. Default 64 times and 5 ms, whichever comes first; with 0 times every
+    /// release frees the lock.
+    ///
+    /// All kinds but fair, read and group locks do this.
+    ///
+    /// *Redisson*: none.
+    pub fn local_hand_over(mut self, times: u32, time: Duration) -> Self {
+        self.settings.hand_over = HandOver {
+            passes: times,
+            time,
+        };
         self
     }
 

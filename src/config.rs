@@ -14,6 +14,11 @@ const SHORTEST_LEASE: Duration = Duration::from_millis(10);
 /// Longest accepted time for connecting, and between two signs of life.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 
+/// How long a process lets others have a lock first that it has freed for all.
+pub(crate) const LONGEST_ASIDE: Duration = Duration::from_millis(5);
+/// Longest accepted time for a lock to go from hand to hand in one process.
+const LONGEST_RUN: Duration = Duration::from_secs(10);
+
 /// Turns the application's lock names into the names on the server.
 pub(crate) type NameMapper = Arc<dyn Fn(&str) -> String + Send + Sync>;
 
@@ -80,6 +85,14 @@ pub(crate) struct ReplicaPolicy {
     pub(crate) on_disk: bool,
 }
 
+/// For how long a lock may go from hand to hand in one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HandOver {
+    /// How often.
+    pub(crate) passes: u32,
+    pub(crate) time: Duration,
+}
+
 /// All settings of a client, valid by construction.
 #[derive(Clone)]
 pub(crate) struct Settings {
@@ -93,6 +106,7 @@ pub(crate) struct Settings {
     pub(crate) sharded_pubsub: ShardedPubSub,
     pub(crate) topology_refresh: Duration,
     pub(crate) replica_policy: Option<ReplicaPolicy>,
+    pub(crate) hand_over: HandOver,
     pub(crate) name_mapper: Option<NameMapper>,
     pub(crate) max_waiters: usize,
     pub(crate) max_waiters_per_name: usize,
@@ -111,6 +125,10 @@ impl Default for Settings {
             sharded_pubsub: ShardedPubSub::Auto,
             topology_refresh: Duration::from_secs(2),
             replica_policy: None,
+            hand_over: HandOver {
+                passes: 64,
+                time: Duration::from_millis(5),
+            },
             name_mapper: None,
             max_waiters: 100_000,
             max_waiters_per_name: 100_000,
@@ -157,6 +175,10 @@ impl Settings {
         at_least("connect_timeout", self.connect_timeout, ms(10))?;
         at_least("heartbeat", self.heartbeat, ms(10))?;
         at_least("topology_refresh", self.topology_refresh, ms(50))?;
+        if self.hand_over.time > LONGEST_RUN {
+            let reason = format!("longer than {LONGEST_RUN:?}: others would wait for it");
+            return Err(Error::invalid("local_hand_over", reason));
+        }
         if let Some(policy) = self.replica_policy {
             at_least("replicas", policy.within, ms(10))?;
             if policy.within > LONGEST_PAUSE {

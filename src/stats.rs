@@ -49,6 +49,8 @@ counters! {
     waits_abandoned,
     /// Holds given back.
     releases,
+    /// Of the grants, those by a holder of this process that gave its hold back: one script for both.
+    hand_overs,
     /// Waiters woken by a message.
     wakeups_by_message,
     /// Waiters woken because the time to live they had been told was over.

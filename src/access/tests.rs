@@ -13,6 +13,7 @@ fn scripts(feature: Feature) -> &'static [&'static str] {
         Feature::ReentrantLock | Feature::NonReentrantLock => &[
             "reentrant/acquire",
             "reentrant/release",
+            "reentrant/pass",
             "reentrant/force_release",
             "renew/hash",
             "probe/ttl",
@@ -33,6 +34,7 @@ fn scripts(feature: Feature) -> &'static [&'static str] {
             "read/is_locked",
             "write/acquire",
             "write/release",
+            "write/pass",
             "write/force_release",
             "write/is_locked",
             "renew/read",
@@ -42,6 +44,7 @@ fn scripts(feature: Feature) -> &'static [&'static str] {
         ],
         Feature::FencedLock => &[
             "fenced/acquire",
+            "fenced/pass",
             "fenced/raise_counter",
             "reentrant/release",
             "reentrant/force_release",
@@ -51,6 +54,7 @@ fn scripts(feature: Feature) -> &'static [&'static str] {
         Feature::SpinLock => &[
             "reentrant/acquire",
             "spin/release",
+            "reentrant/pass",
             "spin/force_release",
             "renew/hash",
         ],

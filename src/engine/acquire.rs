@@ -1,38 +1,24 @@
-//! The wait loop: the only place that waits for a lock.
-//!
-//! ```text
-//! try ──busy──► listen ──► try again ──busy──► park until message │ ms left │ poll │ reconnect ──► try again
-//! ```
-//!
-//! Whatever ends a wait early (time is up, the caller is dropped, an error) drops what this loop holds: its place in
-//! line, its subscription, its entry with the safety poll, and a request in flight, which finishes by itself and hands
-//! back what it was granted.
+//! Taking a lock: who may enter at once, who stands in line, and who leads it ([`Lead`]).
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     Engine, LONGEST_RETRY_PAUSE, RETRY_PAUSE,
     attempt::{Progress, Tried},
-    calm::{Calm, Found},
-    crowd::Waiter,
     describe,
-    detach::One,
     hold::{Lease, later},
     jitter,
-    poll::Look,
-    protocol::{Admission, Call, Wake},
+    lead::Lead,
+    line::Ticket,
+    protocol::{Admission, Call},
     queue::Verdict,
-    registry::{NameRef, SlotRef, Ticket},
+    registry::{NameRef, SlotRef},
     release::Grip,
     transport::Fault,
-    wakeup::{Channel, Source, Subscription},
 };
-use crate::{error::Result, events::Event};
+use crate::error::Result;
 
 /// How long a caller waits for a busy lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,7 +124,7 @@ impl Engine {
             let ticket = if call.protocol.admission() == Admission::Each {
                 None
             } else {
-                let Some(ticket) = name.join(call, impatient) else {
+                let Some(ticket) = Ticket::take(&name, wish, impatient) else {
                     return Ok(None);
                 };
                 if ticket.is_waiting() && self.entry(&name, call, false, admits)?.is_some() {
@@ -161,6 +147,13 @@ impl Engine {
                     }
                     Verdict::Refused => return Ok(None),
                     Verdict::Silent => return Err(self.no_answer(wish)),
+                    Verdict::Served => {
+                        self.counters.waits.one();
+                        match ticket.gift() {
+                            Some(grip) => return self.received(grip).map(Some),
+                            None => continue,
+                        }
+                    }
                 }
             };
             let lead = Lead {
@@ -176,8 +169,14 @@ impl Engine {
         }
     }
 
+    /// A lock that was passed on in this process.
+    pub(super) fn received(&self, grip: Grip) -> Result<Grip> {
+        self.check_open()?;
+        Ok(grip)
+    }
+
     /// Takes back a place in the server's queue, until the server has answered or the place is past its time anyway.
-    fn leave_in_background(self: &Arc<Self>, slot: SlotRef) {
+    pub(super) fn leave_in_background(self: &Arc<Self>, slot: SlotRef) {
         let engine = self.clone();
         self.background.spawn(async move {
             let until = later(Instant::now(), engine.settings.outage_patience);
@@ -214,238 +213,10 @@ impl Engine {
 }
 
 /// Finds out about what is still in doubt when a caller stops trying.
-struct Repair(SlotRef);
+pub(super) struct Repair(pub(super) SlotRef);
 
 impl Drop for Repair {
     fn drop(&mut self) {
         self.0.repair();
-    }
-}
-
-/// A waiter that may have a place in the server's queue. Dropping it gives the place up with the owner's last waiter.
-struct Queued<'a> {
-    slot: &'a SlotRef,
-    /// Whether there may be something to take back.
-    armed: bool,
-    /// Closing waits until the place is given up.
-    _under_way: One,
-}
-
-impl<'a> Queued<'a> {
-    /// Call before anything is sent.
-    fn enter(slot: &'a SlotRef) -> Self {
-        slot.queued.fetch_add(1, Ordering::AcqRel);
-        Self {
-            slot,
-            armed: true,
-            _under_way: slot.engine().background.enter(),
-        }
-    }
-
-    /// The lock was granted, and the place is gone with that.
-    fn granted(mut self) {
-        self.armed = false;
-    }
-}
-
-impl Drop for Queued<'_> {
-    fn drop(&mut self) {
-        let last = self.slot.queued.fetch_sub(1, Ordering::AcqRel) == 1;
-        if last && self.armed {
-            self.slot.engine().leave_in_background(self.slot.clone());
-        }
-    }
-}
-
-/// The one contender of its line that talks to the server.
-struct Lead<'a> {
-    engine: &'a Arc<Engine>,
-    wish: &'a Wish,
-    name: &'a NameRef,
-    /// Its place in line; none where everybody asks for itself.
-    ticket: Option<Ticket>,
-    /// A subscription of its own, where there is no line to share one.
-    own: Option<Subscription>,
-    /// Counted among those who wait, once it does.
-    waiter: Option<Waiter<'a>>,
-    progress: &'a Progress,
-}
-
-impl Lead<'_> {
-    async fn run(mut self) -> Result<Option<Grip>> {
-        let engine = self.engine;
-        let call = &self.wish.call;
-        let exclusive = call.protocol.admission() == Admission::Exclusive;
-        // Kept over all tries, so that an unknown outcome is found out by the next one and repaired after the last.
-        let repair = Repair(self.name.slot(call));
-        let slot = &repair.0;
-        let stays = self.wish.patience != Patience::None;
-        let queued = (stays && call.protocol.keeps_place()).then(|| Queued::enter(slot));
-        let mut backoff = None;
-        // Set when something spoke for trying, whatever this process believes about its own holds.
-        let mut prompted = self.channel().is_none();
-        let mut waited = false;
-        let mut calm = Calm::PATIENT;
-        let mut told = false;
-        loop {
-            engine.check_open()?;
-            let channel = self.channel();
-            let seen = channel.as_deref().map(Channel::count);
-            let here = if exclusive && !prompted {
-                self.held_here(channel.as_deref())
-            } else {
-                None
-            };
-            let asked = told.then(Instant::now);
-            let left = match here {
-                Some(left) => Some(left),
-                None => match self.ask(slot, stays).await? {
-                    Tried::Granted(grip) => {
-                        if let Some(queued) = queued {
-                            queued.granted();
-                            // Others of the same owner may enter now.
-                            if let Some(own) = &self.own {
-                                own.channel().wake(Source::Release);
-                            }
-                        }
-                        grip.announce();
-                        return Ok(Some(grip));
-                    }
-                    Tried::Busy { left } => left,
-                },
-            };
-            if let Some(asked) = asked {
-                calm.in_vain(Found {
-                    left,
-                    asked,
-                    answered: Instant::now(),
-                });
-            }
-            if let Some(ticket) = &self.ticket {
-                ticket.refuse_impatient();
-            }
-            if !stays {
-                return Ok(None);
-            }
-            if !waited {
-                waited = true;
-                if self.waiter.is_none() {
-                    self.waiter = Some(engine.wait_at(self.name.crowd(), &call.shown)?);
-                }
-                engine.counters.waits.one();
-            }
-            match call.protocol.wake(call) {
-                Wake::Backoff(pauses) => {
-                    let next = pauses.next(backoff);
-                    backoff = Some(next);
-                    sleep(jitter(next)).await;
-                }
-                Wake::Channel(name) => {
-                    let (Some(channel), Some(seen)) = (channel, seen) else {
-                        let channel = self.listen(&name);
-                        // No longer than until somebody would look at the lock anyway.
-                        let settings = &engine.settings;
-                        let limit = settings.command_timeout.min(settings.safety_poll);
-                        engine.wakeups.until_confirmed(&channel, limit).await;
-                        // An unlock may have slipped in before the subscription, unless the holder is one of ours.
-                        (prompted, told) = (false, false);
-                        continue;
-                    };
-                    told = self.park(&channel, seen, left).await == Some(Source::Message);
-                    if told && !calm.pause().is_zero() {
-                        sleep(jitter(calm.pause())).await;
-                    }
-                    prompted = true;
-                }
-            }
-        }
-    }
-
-    async fn ask(&self, slot: &SlotRef, stays: bool) -> Result<Tried> {
-        let on_failure = || {
-            if let Some(ticket) = &self.ticket {
-                ticket.fail_impatient();
-            }
-        };
-        let (wish, progress) = (self.wish, self.progress);
-        let engine = self.engine;
-        engine
-            .ask_for(slot, wish, stays, progress, on_failure)
-            .await
-    }
-
-    /// How long an owner of this process holds the lock yet, when that is beyond doubt and its end will be heard of.
-    fn held_here(&self, channel: Option<&Channel>) -> Option<Duration> {
-        let now = Instant::now();
-        let until = self.name.held_by_other(&self.wish.call.field, now)?;
-        let heard = channel.is_some_and(|channel| self.engine.wakeups.is_live(channel));
-        heard.then(|| until.saturating_duration_since(now))
-    }
-
-    fn channel(&self) -> Option<Arc<Channel>> {
-        match (&self.ticket, &self.own) {
-            (Some(ticket), _) => ticket.channel(),
-            (None, own) => own.as_ref().map(Subscription::channel),
-        }
-    }
-
-    fn listen(&mut self, channel: &bytes::Bytes) -> Arc<Channel> {
-        if let Some(ticket) = &self.ticket {
-            return ticket.listen(channel);
-        }
-        let subscription = self.engine.wakeups.subscribe(channel);
-        let channel = subscription.channel();
-        self.own = Some(subscription);
-        channel
-    }
-
-    /// Sleeps until something speaks for trying again; says what it was, if not the time.
-    async fn park(
-        &self,
-        channel: &Arc<Channel>,
-        seen: u64,
-        left: Option<Duration>,
-    ) -> Option<Source> {
-        let engine = self.engine;
-        if let Some(ticket) = &self.ticket {
-            ticket.park();
-        }
-        let sleeping = engine
-            .poll
-            .sleep(Look::Lock(self.wish.call.clone()), channel);
-        // Not before a millisecond, and without `left` for as long as the safety poll finds nothing.
-        let expiry = left.map(|left| later(Instant::now(), left.max(Duration::from_millis(1))));
-        let mut woken = None;
-        let counter = tokio::select! {
-            biased;
-            source = channel.woken(seen) => match *woken.insert(source) {
-                Source::Message => &engine.counters.wakeups_by_message,
-                Source::Release | Source::Closed => &engine.counters.wakeups_by_release,
-                Source::Poll => {
-                    engine.events.tell(|| Event::WakeUpMissed {
-                        name: self.wish.call.shown.clone(),
-                    });
-                    &engine.counters.wakeups_by_poll
-                }
-                Source::Moved => &engine.counters.wakeups_by_poll,
-            },
-            () = until(expiry) => &engine.counters.wakeups_by_expiry,
-            // The next try finds out what is wrong.
-            () = engine.until_hopeless(self.wish, self.progress) => &engine.counters.wakeups_by_expiry,
-        };
-        counter.one();
-        drop(sleeping);
-        if let Some(ticket) = &self.ticket {
-            ticket.unpark();
-        }
-        woken
-    }
-}
-
-/// Sleeps until then, or for ever.
-pub(super) async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }

@@ -80,7 +80,7 @@ pub(crate) enum Tried {
 }
 
 /// Why one try came to nothing.
-enum Failure {
+pub(super) enum Failure {
     /// Trying again may help.
     Passing(Fault),
     /// The grant took longer than the lease it was for.
@@ -206,12 +206,7 @@ impl Engine {
         };
         let (_, outcome) = Detached::new(&self.background, trying, |(slot, outcome)| {
             if let Ok(Tried::Granted(grip)) = outcome {
-                let engine = grip.engine().clone();
-                engine.counters.orphans_released.one();
-                engine.events.tell(|| Event::OrphanReleased {
-                    name: grip.call().shown.clone(),
-                    owner: grip.call().owner,
-                });
+                orphaned(grip);
             }
             slot.repair();
         })
@@ -252,7 +247,7 @@ async fn try_once(
     let begun = slot.begin(wish.lease, engine.next_number(), settings.watchdog_timeout);
     let ask = Ask {
         holds: begun.holds,
-        ttl_ms: u64::try_from(begun.ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX),
+        ttl_ms: begun.ttl_ms(),
         stays,
         placed: slot.placed.load(Ordering::Acquire),
         token: if begun.holds > 1 {
@@ -274,30 +269,8 @@ async fn try_once(
     };
     match call.protocol.decode(&reply) {
         Some(Attempt::Granted { holds, token }) => {
-            slot.placed.store(false, Ordering::Release);
-            engine.tokens.note(call, token);
-            if token.is_some() || holds == 1 {
-                slot.token
-                    .store(token.unwrap_or_default(), Ordering::Release);
-            }
-            let (hold, losses) = slot.granted(
-                &begun,
-                engine.next_number(),
-                sent,
-                holds,
-                engine.next_number(),
-                wish.loose,
-            );
-            engine.track_hold(&hold);
-            engine.report_losses(&slot, losses);
-            let grip = Grip::new(slot, hold, token);
+            let grip = book_grant(engine, slot, wish, &begun, sent, holds, token);
             let took = sent.elapsed();
-            if took > begun.ttl / 3 {
-                engine.events.tell(|| Event::AcquiredLate {
-                    name: call.shown.clone(),
-                    took,
-                });
-            }
             drop(gate);
             engine.check_open().map_err(Failure::Final)?;
             if grip.hold().loss(Instant::now()).is_some() {
@@ -344,8 +317,55 @@ async fn try_once(
     }
 }
 
+/// Books what the server has granted.
+pub(super) fn book_grant(
+    engine: &Engine,
+    slot: SlotRef,
+    wish: &Wish,
+    begun: &Begun,
+    sent: Instant,
+    holds: u32,
+    token: Option<i64>,
+) -> Grip {
+    let call = &wish.call;
+    slot.placed.store(false, Ordering::Release);
+    engine.tokens.note(call, token);
+    if token.is_some() || holds == 1 {
+        slot.token
+            .store(token.unwrap_or_default(), Ordering::Release);
+    }
+    let (hold, losses) = slot.granted(
+        begun,
+        engine.next_number(),
+        sent,
+        holds,
+        engine.next_number(),
+        wish.loose,
+    );
+    engine.track_hold(&hold);
+    engine.report_losses(&slot, losses);
+    let took = sent.elapsed();
+    if took > begun.ttl / 3 {
+        engine.events.tell(|| Event::AcquiredLate {
+            name: call.shown.clone(),
+            took,
+        });
+    }
+    Grip::new(slot, hold, token)
+}
+
+/// Tells of a grant whose caller has gone away.
+pub(super) fn orphaned(grip: Grip) {
+    let engine = grip.engine();
+    engine.counters.orphans_released.one();
+    engine.events.tell(|| Event::OrphanReleased {
+        name: grip.call().shown.clone(),
+        owner: grip.call().owner,
+    });
+}
+
 /// Books a try that got no good answer.
-fn failed(engine: &Engine, slot: &SlotRef, begun: &Begun, fault: Fault) -> Failure {
+pub(super) fn failed(engine: &Engine, slot: &SlotRef, begun: &Begun, fault: Fault) -> Failure {
     match &fault {
         Fault::NotSent { .. } => {
             slot.not_granted(begun, None);

@@ -57,7 +57,10 @@ pub(crate) mod detach;
 mod fork;
 #[cfg(test)]
 mod fuzz;
+mod hand_over;
 pub(crate) mod hold;
+mod lead;
+pub(crate) mod line;
 pub(crate) mod once;
 pub(crate) mod poll;
 pub(crate) mod protocol;

@@ -70,6 +70,12 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync + 'static {
     /// Sets the owner's holds down to [`Rest::holds`]; at zero frees the lock.
     fn release(&self, call: &Call, rest: &Rest) -> Command;
 
+    /// Gives the lock, which `call`'s owner holds and nobody else does, to `next`, an owner of the same client, if the kind
+    /// can in one script. The reply is read by [`decode`](Self::decode), and nil where the first does not hold it.
+    fn pass(&self, _call: &Call, _next: &Call, _ask: &Ask) -> Option<Command> {
+        None
+    }
+
     /// Frees the lock whoever holds it.
     fn force_release(&self, call: &Call) -> Command;
 
@@ -337,8 +343,8 @@ pub(crate) enum Attempt {
 /// What came of a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Released {
-    /// The lock is free.
-    Freed { heard: bool },
+    /// The lock is free. Whether it could be announced, and whether other clients may have heard it.
+    Freed { heard: bool, by_others: bool },
     /// The owner still has holds.
     Kept,
     /// The owner had none.
@@ -349,14 +355,17 @@ pub(crate) enum Released {
 const KEPT: i64 = 0;
 const FREED: i64 = 1;
 const FREED_UNHEARD: i64 = 2;
+const FREED_FOR_OTHERS: i64 = 3;
 
 impl Released {
     pub(crate) fn decode(reply: &Reply) -> Option<Self> {
         match reply {
             Reply::Nil => Some(Self::NotHeld),
             Reply::Int(KEPT) => Some(Self::Kept),
-            Reply::Int(FREED) => Some(Self::Freed { heard: true }),
-            Reply::Int(FREED_UNHEARD) => Some(Self::Freed { heard: false }),
+            Reply::Int(code @ (FREED | FREED_UNHEARD | FREED_FOR_OTHERS)) => Some(Self::Freed {
+                heard: *code != FREED_UNHEARD,
+                by_others: *code == FREED_FOR_OTHERS,
+            }),
             _ => None,
         }
     }

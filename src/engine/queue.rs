@@ -1,15 +1,19 @@
-//! The queue of one process before one name: its head alone talks to the server, the others wait their turn.
+//! The queue of one process before one name: its head alone talks to the server, the others wait their turn. Who is at
+//! its front and does not talk may be given the lock by a holder of the same process, in passing.
 //!
 //! | verdict | event | next | who moves it |
 //! |---|---|---|---|
-//! | waiting | everybody before it left | head | [`Queue::leave`] of the one before |
+//! | waiting | everybody before it left, or was served | head | [`Queue::leave`], [`Queue::served`] |
 //! | waiting | its own owner was granted the lock meanwhile | enter | [`Queue::granted`] |
 //! | waiting for a shared lock | the head was granted it | enter | [`Queue::admit_all`] |
-//! | waiting, in no mood to wait | the head parked, or was granted | refused | [`Queue::park`], [`Queue::granted`] |
+//! | waiting, in no mood to wait | the head parked, or was granted | refused | [`Queue::rest`], [`Queue::granted`] |
 //! | waiting, in no mood to wait | the head gets no answer | silent | [`Queue::fail_impatient`] |
+//! | head, before it asks or while it sleeps | a holder passes the lock on | in service | [`Queue::serve`] |
+//! | in service | the server has done so | served | [`Queue::served`] |
+//! | in service | it has not, or nobody knows | head, to ask at once | [`Queue::not_served`] |
 //! | head | granted, gave up, dropped | gone | [`Queue::leave`] |
 //!
-//! Invariant: if anybody waits, somebody is head.
+//! Invariant: if anybody waits, somebody is head, or in service.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -18,7 +22,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::sync::{AtomicU8, Notify, Ordering};
+use super::sync::{AtomicU8, Mutex, Notify, Ordering};
 
 /// What became of a contender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +35,8 @@ pub(crate) enum Verdict {
     Refused,
     /// The server does not answer, and it did not want to wait.
     Silent,
+    /// It has the lock: see [`Contender::take`].
+    Served,
 }
 
 const WAITING: u8 = 0;
@@ -38,29 +44,69 @@ const HEAD: u8 = 1;
 const ENTER: u8 = 2;
 const REFUSED: u8 = 3;
 const SILENT: u8 = 4;
+const IN_SERVICE: u8 = 5;
+const SERVED: u8 = 6;
+const NOT_SERVED: u8 = 7;
 
-/// One who waits in line.
+/// One who waits in line. `W` is what it wants, `G` what it is given.
 #[derive(Debug)]
-pub(crate) struct Contender {
+pub(crate) struct Contender<W, G> {
+    pub(crate) wants: W,
     field: Bytes,
     impatient: bool,
     verdict: AtomicU8,
     told: Notify,
+    gift: Mutex<Option<G>>,
 }
 
-impl Contender {
+impl<W, G> Contender<W, G> {
+    fn new(field: &Bytes, wants: W, impatient: bool, verdict: u8) -> Arc<Self> {
+        Arc::new(Self {
+            wants,
+            field: field.clone(),
+            impatient,
+            verdict: AtomicU8::new(verdict),
+            told: Notify::new(),
+            gift: Mutex::new(None),
+        })
+    }
+
     /// Waits for the verdict. Cancel safe: the verdict stays.
     pub(crate) async fn verdict(&self) -> Verdict {
+        self.until(|verdict| match verdict {
+            HEAD | NOT_SERVED => Some(Verdict::Head),
+            ENTER => Some(Verdict::Enter),
+            REFUSED => Some(Verdict::Refused),
+            SILENT => Some(Verdict::Silent),
+            SERVED => Some(Verdict::Served),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Waits until it has been served, or has been tried to. Cancel safe.
+    pub(crate) async fn served(&self) {
+        self.until(|verdict| matches!(verdict, SERVED | NOT_SERVED).then_some(()))
+            .await;
+    }
+
+    fn is_head(&self) -> bool {
+        matches!(self.verdict.load(Ordering::Acquire), HEAD | NOT_SERVED)
+    }
+
+    async fn until<T>(&self, mut heard: impl FnMut(u8) -> Option<T>) -> T {
         loop {
-            match self.verdict.load(Ordering::Acquire) {
-                HEAD => return Verdict::Head,
-                ENTER => return Verdict::Enter,
-                REFUSED => return Verdict::Refused,
-                SILENT => return Verdict::Silent,
+            match heard(self.verdict.load(Ordering::Acquire)) {
+                Some(verdict) => return verdict,
                 // Said once and kept until it is heard.
-                _ => self.told.notified().await,
+                None => self.told.notified().await,
             }
         }
+    }
+
+    /// What it was given, once.
+    pub(crate) fn take(&self) -> Option<G> {
+        self.gift.lock().map_or(None, |mut gift| gift.take())
     }
 
     fn tell(&self, verdict: u8) {
@@ -71,42 +117,69 @@ impl Contender {
 
 /// A place in line.
 #[derive(Debug)]
-pub(crate) enum Place {
+pub(crate) enum Place<W, G> {
     /// First at once, with nobody before.
     Head,
-    /// Behind others.
-    Waiting { id: u64, contender: Arc<Contender> },
+    /// Behind others, or asleep in front.
+    Waiting {
+        id: u64,
+        contender: Arc<Contender<W, G>>,
+    },
+}
+
+/// Who is in front.
+#[derive(Debug)]
+enum Front<W, G> {
+    Nobody,
+    /// It talks to the server, or is about to.
+    Asks,
+    /// It sleeps, or has not begun to ask yet.
+    Ready(Arc<Contender<W, G>>),
+    /// It is being given the lock.
+    InService,
 }
 
 /// The line before one name.
-#[derive(Debug, Default)]
-pub(crate) struct Queue {
-    /// Whether somebody is head.
-    headed: bool,
+#[derive(Debug)]
+pub(crate) struct Queue<W, G> {
+    front: Front<W, G>,
     /// Whether the head knows the lock to be busy and sleeps.
     parked: bool,
     next: u64,
-    waiting: BTreeMap<u64, Arc<Contender>>,
+    waiting: BTreeMap<u64, Arc<Contender<W, G>>>,
     impatient: BTreeSet<u64>,
     by_field: HashMap<Bytes, Vec<u64>>,
 }
 
-impl Queue {
+impl<W, G> Default for Queue<W, G> {
+    fn default() -> Self {
+        Self {
+            front: Front::Nobody,
+            parked: false,
+            next: 1,
+            waiting: BTreeMap::new(),
+            impatient: BTreeSet::new(),
+            by_field: HashMap::new(),
+        }
+    }
+}
+
+impl<W, G> Queue<W, G> {
     /// Joins the line. `None` refuses one who would not wait.
-    pub(crate) fn join(&mut self, field: &Bytes, impatient: bool) -> Option<Place> {
-        if !self.headed {
-            self.headed = true;
+    pub(crate) fn join(
+        &mut self,
+        field: &Bytes,
+        impatient: bool,
+        wants: impl FnOnce() -> W,
+    ) -> Option<Place<W, G>> {
+        if self.is_empty() {
+            self.front = Front::Asks;
             return Some(Place::Head);
         }
         if impatient && self.parked {
             return None;
         }
-        let contender = Arc::new(Contender {
-            field: field.clone(),
-            impatient,
-            verdict: AtomicU8::new(WAITING),
-            told: Notify::new(),
-        });
+        let contender = Contender::new(field, wants(), impatient, WAITING);
         let id = self.next;
         self.next += 1;
         self.waiting.insert(id, contender.clone());
@@ -117,7 +190,7 @@ impl Queue {
         Some(Place::Waiting { id, contender })
     }
 
-    fn remove(&mut self, id: u64) -> Option<Arc<Contender>> {
+    fn remove(&mut self, id: u64) -> Option<Arc<Contender<W, G>>> {
         let contender = self.waiting.remove(&id)?;
         if contender.impatient {
             self.impatient.remove(&id);
@@ -149,15 +222,79 @@ impl Queue {
         }
     }
 
-    /// The head found the lock busy and goes to sleep.
-    pub(crate) fn park(&mut self) {
-        self.parked = true;
-        self.refuse_impatient();
+    /// The head sleeps from now on, and may be served. Where it knows the lock to be `busy`, those who would not wait need
+    /// not ask.
+    pub(crate) fn rest(
+        &mut self,
+        place: &mut Place<W, G>,
+        busy: bool,
+        field: &Bytes,
+        wants: impl FnOnce() -> W,
+    ) {
+        if let Place::Head = place {
+            let contender = Contender::new(field, wants(), false, HEAD);
+            *place = Place::Waiting { id: 0, contender };
+        }
+        if let Place::Waiting { contender, .. } = place
+            && contender.is_head()
+        {
+            contender.verdict.store(HEAD, Ordering::Release);
+            self.front = Front::Ready(contender.clone());
+            if busy {
+                self.parked = true;
+                self.refuse_impatient();
+            }
+        }
     }
 
-    /// The head is awake again.
-    pub(crate) fn unpark(&mut self) {
+    /// The head is about to ask. False when it is being served or has been, so that it is to wait for what comes of that.
+    pub(crate) fn ask(&mut self, place: &Place<W, G>) -> bool {
+        if let Place::Waiting { contender, .. } = place
+            && !contender.is_head()
+        {
+            return false;
+        }
         self.parked = false;
+        self.front = Front::Asks;
+        true
+    }
+
+    /// Takes who is in front and does not ask, to be given the lock: tell what comes of it to [`served`](Self::served) or
+    /// [`not_served`](Self::not_served).
+    pub(crate) fn serve(&mut self, fits: impl FnOnce(&W) -> bool) -> Option<Arc<Contender<W, G>>> {
+        match std::mem::replace(&mut self.front, Front::InService) {
+            Front::Ready(contender) if fits(&contender.wants) => {
+                contender.verdict.store(IN_SERVICE, Ordering::Release);
+                Some(contender)
+            }
+            other => {
+                self.front = other;
+                None
+            }
+        }
+    }
+
+    /// It has the lock, and somebody else is in front. False when it left meanwhile, and nobody will take the gift.
+    pub(crate) fn served(&mut self, contender: &Contender<W, G>, gift: G) -> bool {
+        if let Ok(mut given) = contender.gift.lock() {
+            *given = Some(gift);
+        }
+        if contender.verdict.load(Ordering::Acquire) != IN_SERVICE {
+            return false;
+        }
+        contender.tell(SERVED);
+        self.promote();
+        self.granted(&contender.field);
+        true
+    }
+
+    /// It has not, or nobody knows, and goes on as the head it was.
+    pub(crate) fn not_served(&mut self, contender: &Arc<Contender<W, G>>) {
+        if contender.verdict.load(Ordering::Acquire) == IN_SERVICE {
+            self.parked = false;
+            self.front = Front::Ready(contender.clone());
+            contender.tell(NOT_SERVED);
+        }
     }
 
     /// The lock was granted to the owner `field`, and to nobody else: contenders of the same owner may enter; those who
@@ -184,30 +321,40 @@ impl Queue {
     }
 
     /// A place is given up; the next in line becomes head where it was the head's.
-    pub(crate) fn leave(&mut self, place: &Place) {
+    pub(crate) fn leave(&mut self, place: &Place<W, G>) {
         if let Place::Waiting { id, contender } = place {
             if self.remove(*id).is_some() {
                 return;
             }
-            if contender.verdict.load(Ordering::Acquire) != HEAD {
+            let in_service = contender.verdict.load(Ordering::Acquire) == IN_SERVICE;
+            if !in_service && !contender.is_head() {
                 return;
             }
+            contender.verdict.store(REFUSED, Ordering::Release);
         }
+        self.promote();
+    }
+
+    /// The next in line is in front.
+    fn promote(&mut self) {
         self.parked = false;
         let next = self.waiting.keys().next().copied();
-        match next.and_then(|id| self.remove(id)) {
-            Some(contender) => contender.tell(HEAD),
-            None => self.headed = false,
-        }
+        self.front = match next.and_then(|id| self.remove(id)) {
+            Some(contender) => {
+                contender.tell(HEAD);
+                Front::Ready(contender)
+            }
+            None => Front::Nobody,
+        };
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        !self.headed
+        matches!(self.front, Front::Nobody)
     }
 
     /// Contenders in line, the head included.
     pub(crate) fn len(&self) -> usize {
-        self.waiting.len() + usize::from(self.headed)
+        self.waiting.len() + usize::from(!self.is_empty())
     }
 }
 
@@ -218,6 +365,9 @@ mod tests {
     fn field(n: u8) -> Bytes {
         Bytes::copy_from_slice(&[n])
     }
+
+    type Place = super::Place<u8, u8>;
+    type Queue = super::Queue<u8, u8>;
 
     fn verdict(place: &Place) -> u8 {
         match place {
@@ -230,7 +380,7 @@ mod tests {
     fn first_come_first_head() {
         let mut queue = Queue::default();
         let places: Vec<_> = (0..3)
-            .map(|n| queue.join(&field(n), false).expect("patient"))
+            .map(|n| queue.join(&field(n), false, || n).expect("patient"))
             .collect();
         assert_eq!(
             places.iter().map(verdict).collect::<Vec<_>>(),
@@ -249,7 +399,7 @@ mod tests {
     fn leaving_the_middle_keeps_the_order() {
         let mut queue = Queue::default();
         let places: Vec<_> = (0..3)
-            .map(|n| queue.join(&field(n), false).expect("patient"))
+            .map(|n| queue.join(&field(n), false, || n).expect("patient"))
             .collect();
         queue.leave(&places[1]);
         queue.leave(&places[0]);
@@ -259,9 +409,9 @@ mod tests {
     #[test]
     fn an_owner_that_was_granted_enters_past_the_line() {
         let mut queue = Queue::default();
-        let head = queue.join(&field(1), false).expect("head");
-        let other = queue.join(&field(2), false).expect("patient");
-        let same = queue.join(&field(1), false).expect("patient");
+        let head = queue.join(&field(1), false, || 1).expect("head");
+        let other = queue.join(&field(2), false, || 2).expect("patient");
+        let same = queue.join(&field(1), false, || 1).expect("patient");
         queue.granted(&field(1));
         assert_eq!(verdict(&same), ENTER);
         queue.leave(&head);
@@ -275,7 +425,11 @@ mod tests {
     fn a_shared_lock_lets_the_whole_line_in() {
         let mut queue = Queue::default();
         let places: Vec<_> = (0..4)
-            .map(|n| queue.join(&field(n), n == 3).expect("the head is awake"))
+            .map(|n| {
+                queue
+                    .join(&field(n), n == 3, || n)
+                    .expect("the head is awake")
+            })
             .collect();
         queue.admit_all();
         assert_eq!(
@@ -291,15 +445,17 @@ mod tests {
     #[test]
     fn nobody_waits_who_would_not() {
         let mut queue = Queue::default();
-        let head = queue.join(&field(1), false).expect("head");
+        let mut head = queue.join(&field(1), false, || 1).expect("head");
         let early = queue
-            .join(&field(2), true)
+            .join(&field(2), true, || 2)
             .expect("the head has not been refused yet");
-        queue.park();
+        queue.rest(&mut head, true, &field(1), || 1);
         assert_eq!(verdict(&early), REFUSED);
-        assert!(queue.join(&field(3), true).is_none());
-        queue.unpark();
-        let again = queue.join(&field(4), true).expect("the head tries again");
+        assert!(queue.join(&field(3), true, || 3).is_none());
+        assert!(queue.ask(&head));
+        let again = queue
+            .join(&field(4), true, || 4)
+            .expect("the head tries again");
         queue.granted(&field(1));
         assert_eq!(verdict(&again), REFUSED);
         queue.leave(&head);
@@ -309,12 +465,64 @@ mod tests {
     #[test]
     fn a_verdict_of_head_that_nobody_heard_is_passed_on() {
         let mut queue = Queue::default();
-        let first = queue.join(&field(1), false).expect("head");
-        let second = queue.join(&field(2), false).expect("patient");
-        let third = queue.join(&field(3), false).expect("patient");
+        let first = queue.join(&field(1), false, || 1).expect("head");
+        let second = queue.join(&field(2), false, || 2).expect("patient");
+        let third = queue.join(&field(3), false, || 3).expect("patient");
         queue.leave(&first);
         // The second was told to be head, and is dropped before it noticed.
         queue.leave(&second);
         assert_eq!(verdict(&third), HEAD);
+    }
+
+    #[test]
+    fn who_sleeps_in_front_is_served_and_the_next_is_head() {
+        let mut queue = Queue::default();
+        let mut head = queue.join(&field(1), false, || 1).expect("head");
+        assert!(queue.serve(|_| true).is_none(), "it asks");
+        let next = queue.join(&field(2), false, || 2).expect("patient");
+        queue.rest(&mut head, true, &field(1), || 1);
+        assert!(queue.serve(|wants| *wants == 2).is_none(), "another");
+        let heir = queue.serve(|wants| *wants == 1).expect("it sleeps");
+        assert!(queue.serve(|_| true).is_none(), "one at a time");
+        assert!(!queue.ask(&head), "it is being served");
+        assert_eq!(verdict(&next), WAITING);
+        assert!(queue.served(&heir, 7));
+        assert_eq!(heir.take(), Some(7));
+        assert_eq!(heir.take(), None, "once");
+        assert_eq!((verdict(&head), verdict(&next)), (SERVED, HEAD));
+        queue.leave(&head);
+        assert_eq!(queue.len(), 1);
+        let heir = queue.serve(|_| true).expect("it has not begun to ask");
+        assert!(queue.served(&heir, 8));
+        queue.leave(&next);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn who_is_not_served_is_the_head_it_was() {
+        let mut queue = Queue::default();
+        let mut head = queue.join(&field(1), false, || 1).expect("head");
+        queue.rest(&mut head, true, &field(1), || 1);
+        let heir = queue.serve(|_| true).expect("it sleeps");
+        queue.not_served(&heir);
+        assert!(queue.ask(&head));
+        queue.leave(&head);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn who_leaves_while_it_is_served_gets_nothing() {
+        let mut queue = Queue::default();
+        let mut head = queue.join(&field(1), false, || 1).expect("head");
+        let next = queue.join(&field(2), false, || 2).expect("patient");
+        queue.rest(&mut head, true, &field(1), || 1);
+        let heir = queue.serve(|_| true).expect("it sleeps");
+        queue.leave(&head);
+        assert_eq!(verdict(&next), HEAD);
+        assert!(!queue.served(&heir, 7), "it is gone");
+        assert_eq!(heir.take(), Some(7), "to be given back");
+        queue.not_served(&heir);
+        queue.leave(&next);
+        assert!(queue.is_empty());
     }
 }

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use super::{
     Engine, Hashing,
     crowd::Crowd,
+    line::Line,
     protocol::{Admission, Call, Value},
-    queue::{Place, Queue, Verdict},
     slot::Slot,
     wakeup::{Channel, Subscription},
 };
@@ -43,14 +43,6 @@ struct Inner {
     exclusive: Line,
     /// Before the readers' side.
     shared: Line,
-}
-
-/// Contenders of this process who let one of them speak for all.
-#[derive(Debug, Default)]
-struct Line {
-    queue: Queue,
-    /// The one subscription of all in line.
-    subscription: Option<Subscription>,
 }
 
 impl Inner {
@@ -186,20 +178,13 @@ impl NameRef {
             .max()
     }
 
-    /// Takes a place in the line of this process; `None` where one who would not wait is refused at once.
-    pub(crate) fn join(&self, call: &Call, impatient: bool) -> Option<Ticket> {
-        let admission = call.protocol.admission();
-        let place = self
-            .name
-            .inner()
-            .line(admission)
-            .queue
-            .join(&call.field, impatient)?;
-        Some(Ticket {
-            name: self.clone(),
-            admission,
-            place,
-        })
+    /// Does something with a line before the name.
+    pub(super) fn line<R>(&self, admission: Admission, with: impl FnOnce(&mut Line) -> R) -> R {
+        with(self.name.inner().line(admission))
+    }
+
+    pub(super) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
     }
 
     /// Where those who wait for the name are counted.
@@ -268,6 +253,10 @@ impl SlotRef {
         &self.name.engine
     }
 
+    pub(super) fn name(&self) -> &NameRef {
+        &self.name
+    }
+
     /// Finds out in the background what the server holds, if that is in doubt and nobody does so yet.
     pub(crate) fn repair(&self) {
         if self.slot.is_uncertain() && !self.slot.settling.swap(true, Ordering::AcqRel) {
@@ -279,7 +268,10 @@ impl SlotRef {
     pub(crate) fn announce_grant(&self) {
         let mut inner = self.name.name.inner();
         match self.slot.call.protocol.admission() {
-            Admission::Exclusive => inner.exclusive.queue.granted(&self.slot.call.field),
+            Admission::Exclusive => {
+                inner.exclusive.note_grant();
+                inner.exclusive.queue.granted(&self.slot.call.field);
+            }
             Admission::Shared => inner.shared.queue.admit_all(),
             Admission::Each => {}
         }
@@ -360,81 +352,5 @@ impl Drop for SlotRef {
         } else if self.slot.is_idle() {
             inner.slots.retain(|slot| !Arc::ptr_eq(slot, &self.slot));
         }
-    }
-}
-
-/// A place in the line of this process. Dropping it gives the place up: the next in line takes over, and the
-/// subscription ends with the last.
-#[derive(Debug)]
-pub(crate) struct Ticket {
-    name: NameRef,
-    admission: Admission,
-    place: Place,
-}
-
-impl Ticket {
-    /// Waits for the turn. Cancel safe.
-    pub(crate) async fn turn(&self) -> Verdict {
-        match &self.place {
-            Place::Head => Verdict::Head,
-            Place::Waiting { contender, .. } => contender.verdict().await,
-        }
-    }
-
-    fn line<R>(&self, with: impl FnOnce(&mut Line) -> R) -> R {
-        with(self.name.name.inner().line(self.admission))
-    }
-
-    /// The channel the line listens on, if it does.
-    pub(crate) fn channel(&self) -> Option<Arc<Channel>> {
-        self.line(|line| line.subscription.as_ref().map(Subscription::channel))
-    }
-
-    /// Lets the line listen on `channel` from now on.
-    pub(crate) fn listen(&self, channel: &Bytes) -> Arc<Channel> {
-        let subscription = self.name.engine.wakeups.subscribe(channel);
-        let channel = subscription.channel();
-        let before = self.line(|line| line.subscription.replace(subscription));
-        drop(before);
-        channel
-    }
-
-    /// The lock is busy and the head goes to sleep.
-    pub(crate) fn park(&self) {
-        self.line(|line| line.queue.park());
-    }
-
-    /// The head is awake.
-    pub(crate) fn unpark(&self) {
-        self.line(|line| line.queue.unpark());
-    }
-
-    /// The lock is busy: those who would not wait need not ask themselves.
-    pub(crate) fn refuse_impatient(&self) {
-        self.line(|line| line.queue.refuse_impatient());
-    }
-
-    /// The head gets no answer: those who would not wait need not find out themselves.
-    pub(crate) fn fail_impatient(&self) {
-        self.line(|line| line.queue.fail_impatient());
-    }
-
-    /// Whether others were there before.
-    pub(crate) fn is_waiting(&self) -> bool {
-        matches!(self.place, Place::Waiting { .. })
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        let unused = self.line(|line| {
-            line.queue.leave(&self.place);
-            if line.queue.is_empty() {
-                line.subscription.take()
-            } else {
-                None
-            }
-        });
-        drop(unused);
     }
 }

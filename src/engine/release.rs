@@ -13,8 +13,10 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     Engine, LONGEST_RETRY_PAUSE, RETRY_PAUSE, describe,
     detach::Detached,
+    hand_over::{self, Passed},
     hold::Hold,
     jitter,
+    line::Next,
     protocol::{Call, Released, Rest},
     registry::{NameRef, SlotRef},
     slot::Taken,
@@ -232,6 +234,7 @@ impl Engine {
         let shown = &slot.call.shown;
         let watchdog = self.settings.watchdog_timeout;
         let mut pause = RETRY_PAUSE;
+        let mut may_pass = true;
         loop {
             // Held for one try only: whoever comes in between tells the server the truth as well as this does.
             let gate = slot.gate.clone().lock_owned().await;
@@ -244,6 +247,30 @@ impl Engine {
             let counted = slot.counted();
             let call = counted.as_ref().unwrap_or(&slot.call);
             let era = self.era();
+            let mut heard = None;
+            let next = if std::mem::take(&mut may_pass) && !doubtful {
+                self.next_of(slot, &rest)
+            } else {
+                Next::Free
+            };
+            if let Next::Pass(contender) = next {
+                match Box::pin(self.pass_on(slot, contender)).await {
+                    Passed::On => {
+                        slot.settled(0);
+                        self.note_release(slot, &rest, era);
+                        return Ok(());
+                    }
+                    Passed::NotHeld => {
+                        self.released(slot, Released::NotHeld, 0, generation, false);
+                        return Ok(());
+                    }
+                    Passed::No if slot.is_uncertain() => continue,
+                    Passed::No => {}
+                }
+            } else if let Next::FreeForOthers = next {
+                heard = hand_over::heard(slot);
+            }
+            let now = Instant::now();
             let command = call.protocol.release(call, &rest);
             let fault = match self.run(command, now + self.settings.command_timeout).await {
                 Ok(reply) => {
@@ -251,14 +278,15 @@ impl Engine {
                         slot.settled(rest.holds);
                         return Err(unexpected(shown, &reply));
                     };
-                    if matches!(released, Released::Freed { .. }) && self.transport.fails_over() {
-                        self.recent.note(&slot.call, rest.most);
+                    if let Released::Freed {
+                        by_others: true, ..
+                    } = released
+                    {
+                        self.step_aside(slot, heard);
                     }
                     self.released(slot, released, rest.holds, generation, doubtful);
-                    if self.era() != era {
-                        // Too late to be among those that are said again.
-                        slot.may_be_left(rest.most, watchdog);
-                        self.settle_in_background(slot.clone());
+                    if matches!(released, Released::Freed { .. }) {
+                        self.note_release(slot, &rest, era);
                     }
                     return Ok(());
                 }
@@ -304,6 +332,18 @@ impl Engine {
         }
     }
 
+    /// Remembers that nothing of `slot` is left, so that a server that takes over hears of it too.
+    fn note_release(self: &Arc<Self>, slot: &SlotRef, rest: &Rest, era: u64) {
+        if self.transport.fails_over() {
+            self.recent.note(&slot.call, rest.most);
+        }
+        if self.era() != era {
+            // Too late to be among those that are said again.
+            slot.may_be_left(rest.most, self.settings.watchdog_timeout);
+            self.settle_in_background(slot.clone());
+        }
+    }
+
     /// Books the server's answer to a release.
     fn released(
         &self,
@@ -316,7 +356,7 @@ impl Engine {
         self.counters.releases.one();
         match released {
             Released::Kept => slot.settled(holds),
-            Released::Freed { heard } => {
+            Released::Freed { heard, .. } => {
                 slot.settled(holds);
                 if !heard {
                     self.events.tell(|| Event::WakeUpRefused {
@@ -359,7 +399,7 @@ impl Engine {
                     .await
                     .map_err(|fault| describe(&call.shown, fault, true))?;
                 let freed = match Released::decode(&reply) {
-                    Some(Released::Freed { heard }) => {
+                    Some(Released::Freed { heard, .. }) => {
                         if !heard {
                             let name = call.shown.clone();
                             engine.events.tell(|| Event::WakeUpRefused { name });

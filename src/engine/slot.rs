@@ -71,6 +71,13 @@ pub(crate) struct Begun {
     lease: Lease,
 }
 
+impl Begun {
+    /// What the server is told, in whole milliseconds.
+    pub(crate) fn ttl_ms(&self) -> u64 {
+        u64::try_from(self.ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+    }
+}
+
 /// A hold taken out of its slot.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Taken {

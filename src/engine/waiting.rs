@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{
     Engine,
-    acquire::{Patience, until},
+    acquire::Patience,
     asker::Asker,
     calm::Calm,
     crowd::Waiter,
@@ -23,6 +23,7 @@ use super::{
     detach::Detached,
     hold::{later, margin},
     jitter,
+    lead::until,
     once::{Failed, out_of_memory, passing},
     poll::Look,
     script::Command,

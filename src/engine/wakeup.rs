@@ -72,6 +72,11 @@ impl Channel {
     pub(crate) async fn woken(&self, seen: u64) -> Source {
         self.bell.rung(seen).await
     }
+
+    /// Waits until the count is at least this.
+    pub(crate) async fn reaches(&self, count: u64) {
+        self.bell.until(|| self.bell.count() >= count).await;
+    }
 }
 
 /// All channels of a client.

@@ -72,11 +72,12 @@ impl fmt::Display for FencingToken {
 }
 
 static ACQUIRE: Script = script!("fenced/acquire");
+static PASS: Script = script!("fenced/pass");
 static RAISE_COUNTER: Script = script!("fenced/raise_counter");
 
 /// Every script of this kind alone, for the tests that read them all.
 #[cfg(test)]
-pub(crate) static SCRIPTS: [&Script; 2] = [&ACQUIRE, &RAISE_COUNTER];
+pub(crate) static SCRIPTS: [&Script; 3] = [&ACQUIRE, &RAISE_COUNTER, &PASS];
 
 #[derive(Debug)]
 struct Wire;
@@ -121,6 +122,19 @@ impl Protocol for Wire {
 
     fn release(&self, call: &Call, rest: &Rest) -> Command {
         reentrant::release(call, rest)
+    }
+
+    fn pass(&self, call: &Call, next: &Call, ask: &Ask) -> Option<Command> {
+        Some(Command {
+            script: &PASS,
+            keys: vec![call.name.clone(), counter(call)],
+            args: vec![
+                call.field.clone(),
+                next.field.clone(),
+                decimal(ask.ttl_ms),
+                decimal(u64::try_from(ask.floor).unwrap_or_default()),
+            ],
+        })
     }
 
     fn force_release(&self, call: &Call) -> Command {

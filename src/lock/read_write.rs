@@ -159,12 +159,14 @@ static READ_RENEW: Script = script!("renew/read");
 static READ_PROBE: Script = script!("probe/read");
 static WRITE_ACQUIRE: Script = script!("write/acquire");
 static WRITE_RELEASE: Script = script!("write/release", after "publish/announce");
+static WRITE_PASS: Script = script!("write/pass");
 static WRITE_FORCE_RELEASE: Script = script!("write/force_release", after "publish/announce");
 static WRITE_IS_LOCKED: Script = script!("write/is_locked");
 
 /// Every script of both sides, for the tests that read them all.
 #[cfg(test)]
-pub(crate) static SCRIPTS: [&Script; 10] = [
+pub(crate) static SCRIPTS: [&Script; 11] = [
+    &WRITE_PASS,
     &READ_ACQUIRE,
     &READ_RELEASE,
     &READ_FORCE_RELEASE,
@@ -355,6 +357,14 @@ impl Protocol for Writing {
                 read_field(call).into(),
             ],
         }
+    }
+
+    fn pass(&self, call: &Call, next: &Call, ask: &Ask) -> Option<Command> {
+        Some(Command {
+            script: &WRITE_PASS,
+            keys: vec![call.name.clone()],
+            args: vec![call.field.clone(), next.field.clone(), decimal(ask.ttl_ms)],
+        })
     }
 
     fn force_release(&self, call: &Call) -> Command {

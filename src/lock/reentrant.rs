@@ -27,11 +27,12 @@ pub enum Reentrant {}
 
 static ACQUIRE: Script = script!("reentrant/acquire");
 static RELEASE: Script = script!("reentrant/release", after "publish/announce");
+static PASS: Script = script!("reentrant/pass");
 static FORCE_RELEASE: Script = script!("reentrant/force_release", after "publish/announce");
 
 /// Every script of this kind, for the tests that read them all.
 #[cfg(test)]
-pub(crate) static SCRIPTS: [&Script; 3] = [&ACQUIRE, &RELEASE, &FORCE_RELEASE];
+pub(crate) static SCRIPTS: [&Script; 4] = [&ACQUIRE, &RELEASE, &FORCE_RELEASE, &PASS];
 
 /// The channel of this and of all kinds that are woken like it.
 pub(super) fn announcement(call: &Call) -> Bytes {
@@ -62,6 +63,15 @@ pub(super) fn release(call: &Call, rest: &Rest) -> Command {
             decimal(rest.ttl_ms),
             announcement(call),
         ],
+    }
+}
+
+/// Gives a hash with one owner's field to another.
+pub(super) fn pass(call: &Call, next: &Call, ask: &Ask) -> Command {
+    Command {
+        script: &PASS,
+        keys: vec![call.name.clone()],
+        args: vec![call.field.clone(), next.field.clone(), decimal(ask.ttl_ms)],
     }
 }
 
@@ -104,6 +114,10 @@ impl Protocol for Wire {
 
     fn release(&self, call: &Call, rest: &Rest) -> Command {
         release(call, rest)
+    }
+
+    fn pass(&self, call: &Call, next: &Call, ask: &Ask) -> Option<Command> {
+        Some(pass(call, next, ask))
     }
 
     fn force_release(&self, call: &Call) -> Command {

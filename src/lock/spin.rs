@@ -69,6 +69,10 @@ impl Protocol for Wire {
         }
     }
 
+    fn pass(&self, call: &Call, next: &Call, ask: &Ask) -> Option<Command> {
+        Some(reentrant::pass(call, next, ask))
+    }
+
     fn force_release(&self, call: &Call) -> Command {
         Command {
             script: &FORCE_RELEASE,

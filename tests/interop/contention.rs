@@ -18,8 +18,9 @@ const PROCESSES: usize = 2;
 const TASKS: usize = 4;
 const LOCK: &str = "contended";
 const COUNTER: &str = "counter";
-/// What each side gets at least, in percent; barging is allowed, starving is not.
-const LEAST_SHARE: usize = 5;
+/// What each side gets at least of the turns, in percent; barging is allowed, starving is not. A process that has its turn
+/// may take several cycles: ours hand the lock on inside for some milliseconds.
+const LEAST_SHARE: usize = 15;
 /// What each of the four processes gets at least of a fair lock, in percent.
 const FAIR_SHARE: usize = 20;
 
@@ -111,15 +112,22 @@ fn never_meet(test: &str, kind: &str) {
         "{} cycles in {:?}, longest wait between two grants {:?}",
         summary.count, summary.span, summary.longest_wait
     );
+    intervals.sort_by_key(|interval| interval.granted_micros);
+    let turns: Vec<_> = intervals
+        .chunk_by(|a, b| a.process == b.process)
+        .map(|turn| turn[0].process.as_str())
+        .collect();
     for side in ["jvm", "rust"] {
         let count = summary.count_of(side);
+        let had = turns.iter().filter(|turn| turn.starts_with(side)).count();
+        println!("{side}: {had} of {} turns", turns.len());
         println!(
             "{side}: {count} cycles, {:.0} per second, {:.1} %",
             count as f64 / summary.span.as_secs_f64(),
             100.0 * count as f64 / summary.count as f64
         );
         assert!(
-            count * 100 >= summary.count * LEAST_SHARE,
+            had * 100 >= turns.len() * LEAST_SHARE,
             "{side} was starved: {summary:?}"
         );
     }

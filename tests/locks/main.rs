@@ -7,6 +7,7 @@ mod fair;
 mod fair_model;
 mod fenced;
 mod group;
+mod hand_over;
 mod laws;
 mod multi;
 mod multi_faults;

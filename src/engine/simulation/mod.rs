@@ -83,7 +83,7 @@ fn two_thousand_seeds() {
         return;
     }
     let seeds = from_env("REDLATCH_SIM_SEEDS").unwrap_or(2_000);
-    let (next, faults, grants) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let [next, faults, grants, hand_overs] = [const { AtomicU64::new(0) }; 4];
     let failing = AtomicU64::new(u64::MAX);
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
@@ -96,6 +96,7 @@ fn two_thousand_seeds() {
                     let report = run(seed, Limits::NONE, false);
                     faults.fetch_add(report.faults, Ordering::Relaxed);
                     grants.fetch_add(report.grants, Ordering::Relaxed);
+                    hand_overs.fetch_add(report.hand_overs, Ordering::Relaxed);
                     if report.violation.is_some() {
                         failing.fetch_min(seed, Ordering::Relaxed);
                     }
@@ -105,7 +106,10 @@ fn two_thousand_seeds() {
     });
     let failing = failing.into_inner();
     assert!(failing == u64::MAX, "{}", describe(failing));
-    println!("{seeds} seeds, {faults:?} faults, {grants:?} grants to those who were left");
+    println!(
+        "{seeds} seeds, {faults:?} faults, {grants:?} grants to those who were left, {hand_overs:?} of them by hand"
+    );
+    assert!(hand_overs.into_inner() >= seeds / 10);
 }
 
 #[test]

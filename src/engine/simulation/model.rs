@@ -34,13 +34,20 @@ fn draw(dice: &mut Dice, names: &[Bytes]) -> (&'static Script, Vec<Bytes>, Vec<B
     let rest = text(*dice.one_of(&["0", "0", "1", "2"]));
     let small = text(dice.below(6).to_string());
     let announcement = text("PUBLISH somewhere");
-    let [acquire, release, force] = reentrant::SCRIPTS;
-    let [acquire_fenced, raise] = fenced::SCRIPTS;
+    let [acquire, release, force, pass] = reentrant::SCRIPTS;
+    let [acquire_fenced, raise, pass_fenced] = fenced::SCRIPTS;
+    let heir = text(*dice.one_of(&["a:1", "b:1", "c:1"]));
     let [take, give, .., look] = semaphore::SCRIPTS;
     let mark = text(format!("{}:mark", String::from_utf8_lossy(&name)));
     let (number, time) = (text(dice.next().to_string()), text("300000"));
     let wanted = text(dice.between(1, 3).to_string());
-    match dice.below(16) {
+    match dice.below(18) {
+        16 => (pass, vec![name], vec![field, heir, ttl]),
+        17 => (
+            pass_fenced,
+            vec![name, counter],
+            vec![field, heir, ttl, small],
+        ),
         0..=2 => (acquire, vec![name], vec![ttl, field, holds]),
         3 | 4 => {
             let token = text(dice.below(3).to_string());

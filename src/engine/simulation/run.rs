@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     client::Client,
-    config::Settings,
+    config::{HandOver, Settings},
     coordination::SemaphorePermit,
     engine::Engine,
     lock::{Fenced, Kind, Reentrant},
@@ -55,6 +55,7 @@ pub(super) struct Report {
     pub(super) faults: u64,
     pub(super) operations: u64,
     pub(super) grants: u64,
+    pub(super) hand_overs: u64,
     pub(super) violation: Option<String>,
     pub(super) trace: Vec<String>,
 }
@@ -89,18 +90,23 @@ impl<K: Kind> Seat<K> {
 }
 
 struct Run<K: Kind> {
+    seed: u64,
     shop: Arc<Shop>,
     dice: Dice,
     seats: Vec<Seat<K>>,
     grants: u64,
+    hand_overs: u64,
     /// Whether there is a semaphore as well.
     permits: bool,
     /// Whether closing in the middle of trouble could not give all permits back.
     permits_left: bool,
 }
 
-fn settings() -> Settings {
+fn settings(seed: u64) -> Settings {
+    let passes = [0, 1, 3, 64][(seed / 4 % 4) as usize];
+    let time = Duration::from_millis([10, 500][(seed / 16 % 2) as usize]);
     Settings {
+        hand_over: HandOver { passes, time },
         watchdog_timeout: WATCHDOG,
         safety_poll: SAFETY_POLL,
         command_timeout: COMMAND_TIMEOUT,
@@ -115,7 +121,9 @@ impl<K: Kind> Run<K> {
         let network = tokio::spawn(world.clone().run());
         let names = ["a", "b"];
         let names = &names[..if seed.is_multiple_of(3) { 2 } else { 1 }];
+        world.state().server.audience = (seed % 3) as i64;
         let mut run = Self {
+            seed,
             shop: Arc::new(Shop {
                 book: Book::new(&world),
                 world: world.clone(),
@@ -127,6 +135,7 @@ impl<K: Kind> Run<K> {
             dice: Dice::new(seed, 4),
             seats: Vec::new(),
             grants: 0,
+            hand_overs: 0,
             permits: seed % 4 == 1,
             permits_left: false,
         };
@@ -160,6 +169,7 @@ impl<K: Kind> Run<K> {
                 .operations
                 .load(std::sync::atomic::Ordering::Relaxed),
             grants: run.grants,
+            hand_overs: run.hand_overs,
             violation: state.violation.take(),
             trace: std::mem::take(&mut state.trace),
         }
@@ -195,7 +205,7 @@ impl<K: Kind> Run<K> {
         });
         let link = Arc::new(Link::new(world, client));
         let home = Home::current().expect("a runtime");
-        let engine = Engine::start(settings(), "simulated".to_owned(), link, home);
+        let engine = Engine::start(settings(self.seed), "simulated".to_owned(), link, home);
         let workers = (0..self.dice.between(1, 3))
             .map(|number| {
                 let owner = Owner::explicit(client as u64 * 10 + number).expect("small");

@@ -37,6 +37,8 @@ pub(super) struct Server {
     tenures: BTreeMap<(Bytes, Bytes), u64>,
     /// Tenures that vanished though nobody gave them back, and when.
     forgotten: BTreeMap<(Bytes, Bytes, u64), u64>,
+    /// How many clients hear a message, where a script asks.
+    pub(super) audience: i64,
     /// When each key was there last.
     seen: BTreeMap<Bytes, u64>,
 }
@@ -211,6 +213,8 @@ impl Server {
         match script {
             "reentrant/acquire" => self.acquire(&keys[0], args),
             "fenced/acquire" => self.acquire_fenced(&keys[0], &keys[1], args),
+            "reentrant/pass" => self.pass(&keys[0], args),
+            "fenced/pass" => self.pass_fenced(&keys[0], &keys[1], args),
             "fenced/raise_counter" => self.raise_counter(&keys[0], &args[0]),
             "reentrant/release" => self.release(&keys[0], args),
             "reentrant/force_release" => {
@@ -344,7 +348,35 @@ impl Server {
         }
         self.del(key);
         self.announce(announcement, Bytes::from_static(b"0"));
-        Ok(Reply::Int(1))
+        Ok(Reply::Int(if self.audience > 1 { 3 } else { 1 }))
+    }
+
+    fn pass(&mut self, key: &Bytes, args: &[Bytes]) -> Outcome {
+        if self.hget(key, &args[0])?.is_none() {
+            return Ok(Reply::Nil);
+        }
+        self.hand_over(key, args)?;
+        Ok(ints(&[1, 1]))
+    }
+
+    fn pass_fenced(&mut self, key: &Bytes, counter: &Bytes, args: &[Bytes]) -> Outcome {
+        if self.hget(key, &args[0])?.is_none() {
+            return Ok(Reply::Nil);
+        }
+        let count = self.get(counter)?.map_or(0, |text| number(&text));
+        if count < number(&args[3]) {
+            return Ok(ints(&[3, count]));
+        }
+        self.put(counter, count + 1);
+        self.hand_over(key, args)?;
+        Ok(ints(&[1, 1, count + 1]))
+    }
+
+    fn hand_over(&mut self, key: &Bytes, args: &[Bytes]) -> Result<(), String> {
+        self.del(key);
+        self.hset(key, &args[1], &Bytes::from_static(b"1"))?;
+        self.pexpire(key, number(&args[2]));
+        Ok(())
     }
 
     fn renew(&mut self, key: &Bytes, args: &[Bytes]) -> i64 {

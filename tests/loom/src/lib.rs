@@ -16,7 +16,10 @@ pub mod orders;
 mod queue;
 
 mod sync {
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+    pub(crate) use loom::sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+    };
 
     pub(crate) use crate::notify::Notify;
 }

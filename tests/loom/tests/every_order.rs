@@ -21,4 +21,6 @@ every_order! {
     queue::the_same_owner_enters_or_leads;
     queue::an_open_lock_admits_or_promotes;
     queue::who_would_not_wait_never_does;
+    queue::a_lock_passed_on_is_never_lost;
+    queue::who_wakes_while_it_is_served_does_not_ask;
 }

@@ -99,7 +99,9 @@ impl<K: Kind> Run<K> {
                 seat.engine.close(Duration::from_secs(3)).await;
             }
             self.check_residue(seat.client, &seat.engine).await;
-            self.grants += seat.engine.counters.snapshot().grants;
+            let stats = seat.engine.counters.snapshot();
+            self.grants += stats.grants;
+            self.hand_overs += stats.hand_overs;
         }
         let state = self.shop.world.state();
         let counters = self

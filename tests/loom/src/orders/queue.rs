@@ -8,7 +8,10 @@ use loom::{
 };
 
 use super::every_order;
-use crate::queue::{Place, Queue, Verdict};
+use crate::queue::{self, Verdict};
+
+type Place = queue::Place<(), u8>;
+type Queue = queue::Queue<(), u8>;
 
 #[derive(Clone)]
 struct Line(Arc<Mutex<Queue>>);
@@ -24,8 +27,24 @@ impl Line {
 
     fn join(&self, owner: u8) -> Place {
         self.queue()
-            .join(&Bytes::copy_from_slice(&[owner]), false)
+            .join(&Bytes::copy_from_slice(&[owner]), false, || ())
             .expect("patient")
+    }
+
+    fn sleeps(&self, mut place: Place) -> Place {
+        let field = Bytes::from_static(&[1]);
+        self.queue().rest(&mut place, true, &field, || ());
+        place
+    }
+
+    /// Whether the head asks: else it has been served.
+    fn asks(&self, place: &Place) -> bool {
+        while !self.queue().ask(place) {
+            if verdict(place) == Verdict::Served {
+                return false;
+            }
+        }
+        true
     }
 
     fn leave(&self, place: &Place) {
@@ -146,14 +165,75 @@ pub fn who_would_not_wait_never_does() {
         let head = line.join(1);
         let parks = {
             let line = line.clone();
-            thread::spawn(move || line.queue().park())
+            thread::spawn(move || line.sleeps(head))
         };
-        let place = line.queue().join(&Bytes::from_static(&[2]), true);
+        let place = line.queue().join(&Bytes::from_static(&[2]), true, || ());
         if let Some(place) = place {
             assert_eq!(verdict(&place), Verdict::Refused);
             line.leave(&place);
         }
-        parks.join().expect("ends");
+        let head = parks.join().expect("ends");
+        line.leave(&head);
+        line.assert_empty();
+    });
+}
+
+/// A holder passes the lock to the head, which gives up at the same time, with one behind it: whoever is left has the lock,
+/// or is head, and what nobody took is given back.
+pub fn a_lock_passed_on_is_never_lost() {
+    every_order(|| {
+        let line = Line::new();
+        let head = line.join(1);
+        let head = line.sleeps(head);
+        let next = line.join(2);
+        let holder = {
+            let line = line.clone();
+            thread::spawn(move || {
+                let heir = line.queue().serve(|()| true);
+                // Nothing to pass it to: it is released.
+                let Some(heir) = heir else {
+                    return false;
+                };
+                let there = line.queue().served(&heir, 7);
+                there || heir.take().is_none()
+            })
+        };
+        let leaver = {
+            let line = line.clone();
+            thread::spawn(move || {
+                line.leave(&head);
+                match &head {
+                    Place::Waiting { contender, .. } => contender.take().is_some(),
+                    Place::Head => false,
+                }
+            })
+        };
+        assert!(matches!(verdict(&next), Verdict::Head | Verdict::Served));
+        let served = !line.asks(&next);
+        let passed = holder.join().expect("ends");
+        let taken = leaver.join().expect("leaves");
+        assert_eq!(passed, taken || served, "nobody has what was passed on");
+        assert!(!(taken && served), "two have it");
+        line.leave(&next);
+        line.assert_empty();
+    });
+}
+
+/// The head wakes up and wants to ask while it is being served: it asks, or has the lock, and never both.
+pub fn who_wakes_while_it_is_served_does_not_ask() {
+    every_order(|| {
+        let line = Line::new();
+        let head = line.join(1);
+        let head = line.sleeps(head);
+        let holder = {
+            let line = line.clone();
+            thread::spawn(move || {
+                let heir = line.queue().serve(|()| true);
+                heir.is_some_and(|heir| line.queue().served(&heir, 7))
+            })
+        };
+        let served = !line.asks(&head);
+        assert_eq!(holder.join().expect("ends"), served);
         line.leave(&head);
         line.assert_empty();
     });

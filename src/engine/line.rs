@@ -1,0 +1,217 @@
+//! The line of this process before a name, with what its members share, and a place in it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{
+    acquire::Wish,
+    protocol::Admission,
+    queue::{self, Queue, Verdict},
+    registry::NameRef,
+    release::Grip,
+    wakeup::{Channel, Subscription},
+};
+use crate::config::HandOver;
+
+/// One who waits, for what it wishes, until it is given a grip of its own.
+pub(super) type Contender = queue::Contender<Wish, Grip>;
+type Place = queue::Place<Wish, Grip>;
+
+/// Contenders of this process who let one of them speak for all.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    pub(super) queue: Queue<Wish, Grip>,
+    /// The one subscription of all in line.
+    pub(super) subscription: Option<Subscription>,
+    run: Option<Run>,
+    aside: Option<Aside>,
+}
+
+/// Since when and how often the lock has gone from hand to hand.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    since: Instant,
+    passes: u32,
+}
+
+/// For how long others go first, after the lock was freed for all.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Aside {
+    pub(super) until: Instant,
+    /// The count of the channel by which another has had it and freed it again.
+    pub(super) count: u64,
+}
+
+/// What becomes of a lock that is given back.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// It goes to this one, if the server agrees.
+    Pass(Arc<Contender>),
+    /// Others go first.
+    FreeForOthers,
+    /// It is free for whoever comes.
+    Free,
+}
+
+impl Line {
+    /// The lock came from the server.
+    pub(super) fn note_grant(&mut self) {
+        self.run = None;
+        self.aside = None;
+    }
+
+    /// Who gets the lock that `kind`'s owner `field` gives back.
+    pub(super) fn next(&mut self, kind: &str, field: &Bytes, limit: HandOver) -> Next {
+        if limit.passes == 0 {
+            return Next::Free;
+        }
+        let run = *self.run.get_or_insert_with(|| Run {
+            since: Instant::now(),
+            passes: 0,
+        });
+        if run.passes >= limit.passes || run.since.elapsed() >= limit.time {
+            return Next::FreeForOthers;
+        }
+        let fits = |wish: &Wish| wish.call.protocol.kind() == kind && wish.call.field != *field;
+        let Some(contender) = self.queue.serve(fits) else {
+            return Next::Free;
+        };
+        self.run = Some(Run {
+            passes: run.passes + 1,
+            ..run
+        });
+        Next::Pass(contender)
+    }
+
+    /// Lets others go first, until one of them has had the lock or this time is over.
+    pub(super) fn step_aside(&mut self, aside: Aside) {
+        self.aside = Some(aside);
+    }
+}
+
+/// A place in the line of this process. Dropping it gives the place up: the next in line takes over, and the
+/// subscription ends with the last.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    name: NameRef,
+    admission: Admission,
+    place: Place,
+}
+
+impl Ticket {
+    /// Takes a place; `None` where one who would not wait is refused at once.
+    pub(super) fn take(name: &NameRef, wish: &Wish, impatient: bool) -> Option<Self> {
+        let admission = wish.call.protocol.admission();
+        let place = name.line(admission, |line| {
+            line.queue
+                .join(&wish.call.field, impatient, || wish.clone())
+        })?;
+        Some(Self {
+            name: name.clone(),
+            admission,
+            place,
+        })
+    }
+
+    fn line<R>(&self, with: impl FnOnce(&mut Line) -> R) -> R {
+        self.name.line(self.admission, with)
+    }
+
+    fn contender(&self) -> Option<&Arc<Contender>> {
+        match &self.place {
+            Place::Head => None,
+            Place::Waiting { contender, .. } => Some(contender),
+        }
+    }
+
+    /// Waits for the turn. Cancel safe.
+    pub(crate) async fn turn(&self) -> Verdict {
+        match self.contender() {
+            None => Verdict::Head,
+            Some(contender) => contender.verdict().await,
+        }
+    }
+
+    /// Waits until the lock is given to it, asleep as it is, or it is to ask since that came to nothing. Cancel safe.
+    pub(crate) async fn served(&self) {
+        match self.contender() {
+            None => std::future::pending().await,
+            Some(contender) => contender.served().await,
+        }
+    }
+
+    /// What it was given.
+    pub(crate) fn gift(&self) -> Option<Grip> {
+        self.contender()?.take()
+    }
+
+    /// The channel the line listens on, if it does.
+    pub(crate) fn channel(&self) -> Option<Arc<Channel>> {
+        self.line(|line| line.subscription.as_ref().map(Subscription::channel))
+    }
+
+    /// Lets the line listen on `channel` from now on.
+    pub(crate) fn listen(&self, channel: &Bytes) -> Arc<Channel> {
+        let subscription = self.name.engine().wakeups.subscribe(channel);
+        let channel = subscription.channel();
+        let before = self.line(|line| line.subscription.replace(subscription));
+        drop(before);
+        channel
+    }
+
+    /// The head sleeps from now on, and may be given the lock. `busy` where it knows that nobody else could get it.
+    pub(crate) fn rest(&mut self, wish: &Wish, busy: bool) {
+        let place = &mut self.place;
+        self.name.line(self.admission, |line| {
+            let field = &wish.call.field;
+            line.queue.rest(place, busy, field, || wish.clone());
+        });
+    }
+
+    /// The head is about to ask, unless it has been given the lock or is about to be: then this waits for it.
+    pub(crate) async fn ask(&self) -> Option<Grip> {
+        while !self.line(|line| line.queue.ask(&self.place)) {
+            if self.turn().await == Verdict::Served {
+                return self.gift();
+            }
+        }
+        None
+    }
+
+    /// How long others go first yet.
+    pub(super) fn aside(&self) -> Option<Aside> {
+        self.line(|line| line.aside)
+            .filter(|aside| aside.until > Instant::now())
+    }
+
+    /// The lock is busy: those who would not wait need not ask themselves.
+    pub(crate) fn refuse_impatient(&self) {
+        self.line(|line| line.queue.refuse_impatient());
+    }
+
+    /// The head gets no answer: those in line who would not wait need not find out themselves.
+    pub(crate) fn fail_impatient(&self) {
+        self.line(|line| line.queue.fail_impatient());
+    }
+
+    /// Whether others were there before.
+    pub(crate) fn is_waiting(&self) -> bool {
+        matches!(self.place, Place::Waiting { .. })
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let unused = self.line(|line| {
+            line.queue.leave(&self.place);
+            if line.queue.is_empty() {
+                line.subscription.take()
+            } else {
+                None
+            }
+        });
+        drop(unused);
+    }
+}

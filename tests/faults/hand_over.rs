@@ -1,0 +1,108 @@
+//! What goes wrong while a lock goes from hand to hand.
+
+use redlatch::Owner;
+use redlatch_support::{Action, Rule, eventually_async};
+
+use crate::kit::{Rig, Through, ms, secs};
+
+/// The script that passes a lock on is lost, or its reply: both ends are known, and one of them has the lock.
+#[tokio::test]
+async fn a_lost_hand_over_is_found_out() {
+    for action in [
+        Action::StallReplies,
+        Action::CutAfterForward,
+        Action::CutBeforeForward,
+    ] {
+        let rig = Rig::with(Through::Holder, |builder| builder.command_timeout(secs(1))).await;
+        let lock = rig.holder.lock("passed");
+        for round in 0..3 {
+            let guard = lock.lock().await.expect("free");
+            let next = lock.with_owner(Owner::fresh());
+            let waiting = tokio::spawn(async move { next.lock().wait(secs(20)).await });
+            eventually_async("it sleeps", secs(5), async || {
+                rig.holder.residue().contains("sleepers: 1,")
+            })
+            .await;
+            // The first time loads the script.
+            let rule = (round > 0).then(|| {
+                rig.proxy
+                    .rule(Rule::new("EVALSHA").action(action.clone()).times(1))
+            });
+            guard.unlock().await.expect("found to have worked");
+            let guard = waiting.await.expect("joins").expect("granted");
+            assert!(rule.is_none_or(|rule| rule.hits() == 1));
+            let holds = rig.direct().hgetall("passed");
+            assert_eq!(holds.len(), 1, "{action:?}: {holds:?}");
+            assert_eq!(holds[&guard.owner_id()], "1");
+            assert!(!guard.is_lost());
+            guard.unlock().await.expect("held");
+            let direct = rig.direct();
+            eventually_async("it is free", secs(5), async || !direct.exists("passed")).await;
+        }
+        rig.end().await;
+    }
+}
+
+/// The one it was passed to has left before the server answers: nobody keeps it.
+#[tokio::test]
+async fn a_lock_passed_to_one_who_left_goes_on() {
+    let rig = Rig::new(Through::Holder).await;
+    let lock = rig.holder.lock("left");
+    for round in 0..2 {
+        let guard = lock.lock().await.expect("free");
+        let waiting = [(); 2].map(|()| {
+            let next = lock.with_owner(Owner::fresh());
+            tokio::spawn(async move { next.lock().wait(secs(20)).await })
+        });
+        eventually_async("both wait", secs(5), async || {
+            let there = rig.holder.inspect("left").await.expect("answers");
+            there.waiting_here == 2 && rig.holder.residue().contains("sleepers: 1,")
+        })
+        .await;
+        let [first, second] = waiting;
+        let rule = (round > 0).then(|| {
+            rig.proxy.rule(
+                Rule::new("EVALSHA")
+                    .action(Action::DelayReply(ms(300)))
+                    .times(1),
+            )
+        });
+        let releasing = tokio::spawn(guard.unlock());
+        if let Some(rule) = &rule {
+            eventually_async("it is on its way", secs(5), async || rule.hits() == 1).await;
+            first.abort();
+        } else {
+            let first = first.await.expect("joins").expect("granted");
+            first.unlock().await.expect("held");
+        }
+        releasing.await.expect("joins").expect("held");
+        let guard = second.await.expect("joins").expect("granted");
+        assert_eq!(rig.direct().hgetall("left")[&guard.owner_id()], "1");
+        guard.unlock().await.expect("held");
+        let direct = rig.direct();
+        eventually_async("it is free", secs(5), async || !direct.exists("left")).await;
+    }
+    assert_eq!(rig.holder.stats().orphans_released, 1);
+    rig.end().await;
+}
+
+/// The hold that is given back was gone: the caller hears of it, and the next one asks for itself.
+#[tokio::test]
+async fn a_lock_that_is_gone_cannot_be_passed_on() {
+    let rig = Rig::new(Through::Holder).await;
+    let lock = rig.holder.lock("gone");
+    let guard = lock.lock().await.expect("free");
+    let next = lock.with_owner(Owner::fresh());
+    let waiting = tokio::spawn(async move { next.lock().wait(secs(20)).await });
+    eventually_async("it sleeps", secs(5), async || {
+        rig.holder.residue().contains("sleepers: 1,")
+    })
+    .await;
+    rig.direct().cmd(&["DEL", "gone"]);
+    let lost = guard.unlock().await.expect_err("it was gone");
+    assert!(lost.is_lost(), "{lost}");
+    let guard = waiting.await.expect("joins").expect("granted");
+    assert_eq!(rig.holder.stats().hand_overs, 0);
+    guard.unlock().await.expect("held");
+    rig.end().await;
+}
