@@ -13,7 +13,10 @@ async fn a_lost_hand_over_is_found_out() {
         Action::CutAfterForward,
         Action::CutBeforeForward,
     ] {
-        let rig = Rig::with(Through::Holder, |builder| builder.command_timeout(secs(1))).await;
+        let rig = Rig::with(Through::Holder, |builder| {
+            builder.command_timeout(secs(1)).local_hand_over(64, ms(5))
+        })
+        .await;
         let lock = rig.holder.lock("passed");
         for round in 0..3 {
             let guard = lock.lock().await.expect("free");
@@ -46,7 +49,10 @@ async fn a_lost_hand_over_is_found_out() {
 /// The one it was passed to has left before the server answers: nobody keeps it.
 #[tokio::test]
 async fn a_lock_passed_to_one_who_left_goes_on() {
-    let rig = Rig::new(Through::Holder).await;
+    let rig = Rig::with(Through::Holder, |builder| {
+        builder.local_hand_over(64, ms(5))
+    })
+    .await;
     let lock = rig.holder.lock("left");
     for round in 0..2 {
         let guard = lock.lock().await.expect("free");
@@ -89,7 +95,10 @@ async fn a_lock_passed_to_one_who_left_goes_on() {
 /// The hold that is given back was gone: the caller hears of it, and the next one asks for itself.
 #[tokio::test]
 async fn a_lock_that_is_gone_cannot_be_passed_on() {
-    let rig = Rig::new(Through::Holder).await;
+    let rig = Rig::with(Through::Holder, |builder| {
+        builder.local_hand_over(64, ms(5))
+    })
+    .await;
     let lock = rig.holder.lock("gone");
     let guard = lock.lock().await.expect("free");
     let next = lock.with_owner(Owner::fresh());

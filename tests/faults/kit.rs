@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use redlatch::{Client, ClientBuilder, Event, Events, LockGuard, Result};
-use redlatch_support::{Direct, Proxy, Server, eventually_async};
+use redlatch_support::{Direct, Proxy, Server, as_wanted, eventually_async};
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt;
 
@@ -86,7 +86,7 @@ pub(crate) async fn connect(
     url: &str,
     settings: impl Fn(ClientBuilder) -> ClientBuilder,
 ) -> Client {
-    settings(Client::builder().url(url).expect("url"))
+    settings(as_wanted!(Client::builder().url(url).expect("url")))
         .connect()
         .await
         .expect("connects")

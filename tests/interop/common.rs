@@ -7,7 +7,7 @@ use std::{
 
 use redlatch::{Client, ClientBuilder, Error, Kind, Lock, LockGuard, Reentrant, Result};
 use redlatch_support::{
-    Direct, Server, eventually_async,
+    Direct, Server, as_wanted, eventually_async,
     jvm::{DriverJar, Jvm, JvmOptions},
 };
 use tokio::{
@@ -123,7 +123,10 @@ async fn client_of(
         .url(server.url())
         .expect("a server's own address")
         .safety_poll(secs(20));
-    settings(builder).connect().await.expect("connects")
+    settings(as_wanted!(builder))
+        .connect()
+        .await
+        .expect("connects")
 }
 
 fn quick(builder: ClientBuilder) -> ClientBuilder {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use redlatch::{Client, Fair, Fenced, Kind, LockGuard, Read, Reentrant, Write};
-use redlatch_support::{Direct, history::Interval};
+use redlatch_support::{Direct, as_wanted, history::Interval};
 
 use crate::{common::QUICK, kinds::Shared};
 
@@ -138,7 +138,7 @@ fn process() {
         .build()
         .expect("a runtime");
     let url = format!("redis://127.0.0.1:{port}");
-    let client = Client::builder().url(url).expect("a good address");
+    let client = as_wanted!(Client::builder().url(url).expect("a good address"));
     let client = match kind {
         "readwrite" | "reader" => client.watchdog_timeout(QUICK),
         _ => client,

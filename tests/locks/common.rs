@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use redlatch::{Client, ClientBuilder};
-use redlatch_support::{Direct, NOTHING_LEFT, Server, eventually_async, unique_name};
+use redlatch_support::{Direct, NOTHING_LEFT, Server, as_wanted, eventually_async, unique_name};
 
 /// A client of the shared server with settings of the test's own.
 pub(crate) async fn client_with(settings: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Client {
     let builder = Client::builder().url(Server::shared().url()).expect("url");
-    settings(builder).connect().await.expect("connects")
+    settings(as_wanted!(builder))
+        .connect()
+        .await
+        .expect("connects")
 }
 
 /// A client of the shared server.

@@ -228,16 +228,15 @@ async fn a_live_head_that_is_put_out_comes_back_in_front() {
     let lock = client.fair_lock(&*name).with_owner(Owner::fresh());
     let second = stands(&direct, lock, 1).await;
     let places = queue(&direct, &name);
-    // A JVM with another idea of the time, or of how long we would wait.
+    // A JVM with another idea of the time, or of how long we would wait. In one step, as it does it: whoever comes back in
+    // between would lose its new deadline, and its place with it.
+    let put_out = "redis.call('lpop', KEYS[1]) redis.call('zrem', KEYS[2], ARGV[1])";
+    let (queued, timed) = (
+        format!("redisson_lock_queue:{{{name}}}"),
+        format!("redisson_lock_timeout:{{{name}}}"),
+    );
     direct
-        .cmd(&["LPOP", &format!("redisson_lock_queue:{{{name}}}")])
-        .accepted();
-    direct
-        .cmd(&[
-            "ZREM",
-            &format!("redisson_lock_timeout:{{{name}}}"),
-            &places[0],
-        ])
+        .cmd(&["EVAL", put_out, "2", &queued, &timed, &places[0]])
         .accepted();
     eventually_async("it is back", secs(5), async || {
         queue(&direct, &name) == places

@@ -12,7 +12,7 @@ use std::{
 use redlatch::{Client, Error, Fair, Fenced, FencingToken, Kind, Lock, LockGuard, Owner};
 use redlatch::{Read, Reentrant, Write};
 use redlatch_support::{
-    Dice,
+    Dice, as_wanted,
     history::{Action, LockKind, Op, Outcome},
 };
 use tokio::time::{sleep, timeout};
@@ -68,7 +68,7 @@ async fn process() {
     };
     let order: Order = order.parse().expect("an order of ours");
     let url = format!("redis://127.0.0.1:{}", order.port);
-    let builder = Client::builder().url(url).expect("a good address");
+    let builder = as_wanted!(Client::builder().url(url).expect("a good address"));
     let client = builder
         .watchdog_timeout(WATCHDOG)
         .command_timeout(ms(500))

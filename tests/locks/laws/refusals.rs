@@ -184,7 +184,17 @@ pub(super) async fn what_passes_is_waited_for<K: Subject>() {
         };
         let passed = |refused: RuleHandle, call: &str| {
             let stats = rig.holder.stats();
-            assert_eq!(refused.hits(), 2, "{text}, {call}: {stats:?}");
+            // fred closes a connection that says CLUSTERDOWN, and what else was on its way there has gone with it.
+            let least = if text.starts_with("CLUSTERDOWN") {
+                1
+            } else {
+                2
+            };
+            let hits = refused.hits();
+            assert!(
+                (least..=2).contains(&hits),
+                "{text}, {call}: {hits}, {stats:?}"
+            );
         };
         let refused = refuse();
         let outer = lock.lock().await.expect("granted when it has passed");

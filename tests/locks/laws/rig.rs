@@ -7,7 +7,7 @@ use std::{
 };
 
 use redlatch::{Client, ClientBuilder, Error, Lock, LockGuard, Owner};
-use redlatch_support::{Direct, Proxy, Server, eventually_async};
+use redlatch_support::{Direct, Proxy, Server, as_wanted, eventually_async};
 use tokio::task::JoinHandle;
 
 use super::Subject;
@@ -39,7 +39,7 @@ impl<K: Subject> Rig<K> {
             Proxy::start(server.port()).await,
         );
         let connect = async |url: String| {
-            let builder = settings(Client::builder().url(url).expect("url"));
+            let builder = settings(as_wanted!(Client::builder().url(url).expect("url")));
             builder.connect().await.expect("connects")
         };
         Self {
