@@ -5,7 +5,7 @@
 //! the release goes on in the ordinary way, and the next one asks for itself. After a number of times, or some time, the
 //! lock is freed for all.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -16,7 +16,7 @@ use super::{
     protocol::{Admission, Ask, Attempt, Rest},
     registry::SlotRef,
     release::Grip,
-    transport::Fault,
+    transport::{Fault, Reply},
     wakeup::Channel,
 };
 use crate::{config::LONGEST_ASIDE, error::Refusal};
@@ -124,20 +124,29 @@ impl Engine {
                     ..
                 } = fault
                 {
-                    slot.unknown(std::time::Duration::ZERO);
+                    slot.unknown(Duration::ZERO);
                 }
                 // It asks itself, and hears what is wrong.
                 let _ = failed(self, &next, &begun, fault);
                 return Passed::No;
             }
         };
-        if reply == super::Reply::Nil {
+        if reply == Reply::Nil {
             next.not_granted(&begun, None);
             return Passed::NotHeld;
         }
-        let Some(Attempt::Granted { holds: 1, token }) = call.protocol.decode(&reply) else {
-            next.not_granted(&begun, None);
-            return Passed::No;
+        let token = match call.protocol.decode(&reply) {
+            Some(Attempt::Granted { holds: 1, token }) => token,
+            Some(Attempt::Granted { .. }) | None => {
+                // No answer that any script gives.
+                slot.unknown(Duration::ZERO);
+                next.unknown(begun.ttl);
+                return Passed::No;
+            }
+            Some(_) => {
+                next.not_granted(&begun, None);
+                return Passed::No;
+            }
         };
         let grip = book_grant(self, next, &wish, &begun, sent, 1, token);
         drop(gate);

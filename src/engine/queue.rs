@@ -17,7 +17,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
+    sync::{Arc, PoisonError},
 };
 
 use bytes::Bytes;
@@ -106,7 +106,8 @@ impl<W, G> Contender<W, G> {
 
     /// What it was given, once.
     pub(crate) fn take(&self) -> Option<G> {
-        self.gift.lock().map_or(None, |mut gift| gift.take())
+        let mut gift = self.gift.lock().unwrap_or_else(PoisonError::into_inner);
+        gift.take()
     }
 
     fn tell(&self, verdict: u8) {
@@ -276,9 +277,9 @@ impl<W, G> Queue<W, G> {
 
     /// It has the lock, and somebody else is in front. False when it left meanwhile, and nobody will take the gift.
     pub(crate) fn served(&mut self, contender: &Contender<W, G>, gift: G) -> bool {
-        if let Ok(mut given) = contender.gift.lock() {
-            *given = Some(gift);
-        }
+        let mut given = (contender.gift.lock()).unwrap_or_else(PoisonError::into_inner);
+        *given = Some(gift);
+        drop(given);
         if contender.verdict.load(Ordering::Acquire) != IN_SERVICE {
             return false;
         }
