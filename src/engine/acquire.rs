@@ -10,7 +10,7 @@ use super::{
     describe,
     hold::{Lease, later},
     jitter,
-    lead::Lead,
+    lead::{Lead, Led},
     line::Ticket,
     protocol::{Admission, Call},
     queue::Verdict,
@@ -149,10 +149,10 @@ impl Engine {
                     Verdict::Silent => return Err(self.no_answer(wish)),
                     Verdict::Served => {
                         self.counters.waits.one();
-                        match ticket.gift() {
-                            Some(grip) => return self.received(grip).map(Some),
-                            None => continue,
+                        if let Some(grip) = self.received(ticket.gift())? {
+                            return Ok(Some(grip));
                         }
+                        continue;
                     }
                 }
             };
@@ -162,15 +162,19 @@ impl Engine {
                 name: &name,
                 ticket,
                 own: None,
-                waiter,
+                waiter: waiter.take(),
                 progress,
             };
-            return lead.run().await;
+            match lead.run().await? {
+                Led::Granted(grip) => return Ok(Some(grip)),
+                Led::Busy => return Ok(None),
+                Led::TooLate => {}
+            }
         }
     }
 
-    /// A lock that was passed on in this process.
-    pub(super) fn received(&self, grip: Grip) -> Result<Grip> {
+    /// A lock that was passed on in this process, if it came in time.
+    pub(super) fn received(&self, grip: Option<Grip>) -> Result<Option<Grip>> {
         self.check_open()?;
         Ok(grip)
     }

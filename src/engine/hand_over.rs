@@ -4,20 +4,25 @@
 //! under its own gate, as with any acquire; the first's is out of the books, as with any release. Where it comes to nothing
 //! the release goes on in the ordinary way, and the next one asks for itself. After a number of times, or some time, the
 //! lock is freed for all.
+//!
+//! The next one depends on the answer, so a task waits for it: whoever gives the lock back need not go on polling.
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use tokio::{
+    sync::{OwnedMutexGuard, oneshot},
+    time::Instant,
+};
 
 use super::{
     Engine,
     attempt::{book_grant, failed, orphaned},
     line::{Aside, Contender, Next},
-    protocol::{Admission, Ask, Attempt, Rest},
+    protocol::{Admission, Ask, Attempt, Released, Rest},
     registry::SlotRef,
     release::Grip,
     transport::{Fault, Reply},
-    wakeup::Channel,
+    wakeup::Source,
 };
 use crate::{config::LONGEST_ASIDE, error::Refusal};
 
@@ -33,11 +38,9 @@ impl Heir<'_> {
         let Some(contender) = self.contender.take() else {
             return;
         };
-        let admission = grip.call().protocol.admission();
-        let there = self
-            .from
-            .name()
-            .line(admission, |line| line.queue.served(&contender, grip));
+        let there = self.from.name().line(Admission::Exclusive, |line| {
+            line.queue.served(&contender, grip)
+        });
         if !there && let Some(grip) = contender.take() {
             orphaned(grip);
         }
@@ -56,12 +59,13 @@ impl Drop for Heir<'_> {
 }
 
 /// What became of a lock that was to be passed on.
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Passed {
     /// The next one has it.
     On,
     /// The first did not have it.
     NotHeld,
-    /// It is to be released.
+    /// It is to be released, or found out about.
     No,
 }
 
@@ -80,12 +84,37 @@ impl Engine {
         })
     }
 
-    /// Gives the lock of `slot`, whose last hold is out of the books, to the next in line. Call with the gate held.
+    /// Gives the lock of `slot`, whose last hold is out of the books, to the next in line, and books what comes of it. It
+    /// goes on if the caller leaves, or does not look.
     pub(super) async fn pass_on(
         self: &Arc<Self>,
         slot: &SlotRef,
         contender: Arc<Contender>,
+        rest: Rest,
+        gate: OwnedMutexGuard<()>,
     ) -> Passed {
+        let (engine, slot) = (self.clone(), slot.clone());
+        let (tell, told) = oneshot::channel();
+        self.background.spawn(async move {
+            let (generation, era) = (slot.generation(), engine.era());
+            let passed = engine.pass_to(&slot, contender).await;
+            match passed {
+                Passed::On => {
+                    slot.settled(0);
+                    engine.note_release(&slot, &rest, era);
+                }
+                Passed::NotHeld => {
+                    engine.released(&slot, Released::NotHeld, 0, generation, false);
+                }
+                Passed::No => {}
+            }
+            drop(gate);
+            let _ = tell.send(passed);
+        });
+        told.await.unwrap_or(Passed::No)
+    }
+
+    async fn pass_to(self: &Arc<Self>, slot: &SlotRef, contender: Arc<Contender>) -> Passed {
         let call = &slot.call;
         let wish = contender.wants.clone();
         let heir = Heir {
@@ -159,24 +188,33 @@ impl Engine {
         Passed::On
     }
 
-    /// Lets others have the lock first that was freed for all, if any may have heard of it. `count` is that of the channel
-    /// from before.
-    pub(super) fn step_aside(&self, slot: &SlotRef, count: Option<u64>) {
-        let Some(count) = count else {
+    /// Lets others have the lock first that is about to be freed for all.
+    pub(super) fn step_aside(&self, slot: &SlotRef) {
+        // Where nobody of this process listens nobody waits.
+        let Some(channel) = slot.channels().into_iter().next() else {
             return;
         };
         let aside = Aside {
             until: Instant::now() + LONGEST_ASIDE,
             // One is our own message.
-            count: count + 2,
+            count: channel.count() + 2,
         };
         let name = slot.name();
         name.line(Admission::Exclusive, |line| line.step_aside(aside));
     }
-}
 
-/// The count of the channel on which the line of this process listens.
-pub(super) fn heard(slot: &SlotRef) -> Option<u64> {
-    let channels = slot.channels();
-    channels.first().map(|channel| Channel::count(channel))
+    /// The lock is free. Unless others may have heard of it, or wait in the other line, nobody need wait for them.
+    pub(super) fn stepped_aside(&self, slot: &SlotRef, by_others: bool) {
+        let name = slot.name();
+        let readers = name.line(Admission::Shared, |line| !line.queue.is_empty());
+        let others = by_others || readers;
+        let withdrawn = name.line(Admission::Exclusive, |line| {
+            line.stepped_aside(others, Instant::now() + LONGEST_ASIDE)
+        });
+        if withdrawn {
+            for channel in slot.channels() {
+                channel.wake(Source::Release);
+            }
+        }
+    }
 }

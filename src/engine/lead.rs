@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 
 use super::{
     Engine,
@@ -68,10 +68,18 @@ impl Drop for Queued<'_> {
     }
 }
 
+/// What came of it.
+pub(super) enum Led {
+    Granted(Grip),
+    Busy,
+    /// It was given the lock, for a time that was over when it came to look: to be tried anew, from the end of the line.
+    TooLate,
+}
+
 /// What ended a sleep.
 enum Roused {
     /// The lock was given to it.
-    Served(Grip),
+    Served,
     /// It is to ask: something was heard, or the time is up.
     Woken(Option<Source>),
 }
@@ -91,7 +99,7 @@ pub(super) struct Lead<'a> {
 }
 
 impl Lead<'_> {
-    pub(super) async fn run(mut self) -> Result<Option<Grip>> {
+    pub(super) async fn run(mut self) -> Result<Led> {
         let engine = self.engine;
         let call = &self.wish.call;
         let exclusive = call.protocol.admission() == Admission::Exclusive;
@@ -123,8 +131,9 @@ impl Lead<'_> {
                 Some(left) => Some(left),
                 None => {
                     if let Some(ticket) = &self.ticket {
-                        if let Some(grip) = in_turn(ticket).await {
-                            return engine.received(grip).map(Some);
+                        ticket.step_aside(self.wish.patience).await;
+                        if !ticket.ask().await {
+                            return self.served();
                         }
                         seen = channel.as_deref().map(Channel::count);
                     }
@@ -138,7 +147,7 @@ impl Lead<'_> {
                                 }
                             }
                             grip.announce();
-                            return Ok(Some(grip));
+                            return Ok(Led::Granted(grip));
                         }
                         Tried::Busy { left } => left,
                     }
@@ -155,7 +164,7 @@ impl Lead<'_> {
                 ticket.refuse_impatient();
             }
             if !stays {
-                return Ok(None);
+                return Ok(Led::Busy);
             }
             if !waited {
                 waited = true;
@@ -172,8 +181,8 @@ impl Lead<'_> {
                         sleep(jitter(next)).await;
                         None
                     };
-                    if let Roused::Served(grip) = self.rest(false, rest).await {
-                        return engine.received(grip).map(Some);
+                    if let Roused::Served = self.rest(false, rest).await {
+                        return self.served();
                     }
                 }
                 Wake::Channel(name) => {
@@ -188,16 +197,29 @@ impl Lead<'_> {
                         continue;
                     };
                     told = match self.park(&channel, seen, left).await {
-                        Roused::Served(grip) => return engine.received(grip).map(Some),
+                        Roused::Served => return self.served(),
                         Roused::Woken(source) => source == Some(Source::Message),
                     };
                     if told && !calm.pause().is_zero() {
-                        sleep(jitter(calm.pause())).await;
+                        let rest = async {
+                            sleep(jitter(calm.pause())).await;
+                            None
+                        };
+                        if let Roused::Served = self.rest(true, rest).await {
+                            return self.served();
+                        }
                     }
                     prompted = true;
                 }
             }
         }
+    }
+
+    /// The lock was passed on to it.
+    fn served(&self) -> Result<Led> {
+        let gift = self.ticket.as_ref().and_then(Ticket::gift);
+        let grip = self.engine.received(gift)?;
+        Ok(grip.map_or(Led::TooLate, Led::Granted))
     }
 
     async fn ask(&self, slot: &SlotRef, stays: bool) -> Result<Tried> {
@@ -251,7 +273,7 @@ impl Lead<'_> {
         ticket.rest(self.wish, busy);
         tokio::select! {
             biased;
-            () = ticket.served() => ticket.gift().map_or(Roused::Woken(None), Roused::Served),
+            served = ticket.served() => if served { Roused::Served } else { Roused::Woken(None) },
             source = rest => Roused::Woken(source),
         }
     }
@@ -288,19 +310,6 @@ impl Lead<'_> {
         drop(sleeping);
         roused
     }
-}
-
-/// Waits until it is the turn of this process, and takes what the head is given meanwhile; else it asks.
-async fn in_turn(ticket: &Ticket) -> Option<Grip> {
-    if let Some(aside) = ticket.aside() {
-        match ticket.channel() {
-            Some(channel) => {
-                let _ = timeout_at(aside.until, channel.reaches(aside.count)).await;
-            }
-            None => tokio::time::sleep_until(aside.until).await,
-        }
-    }
-    ticket.ask().await
 }
 
 /// Sleeps until then, or for ever.

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
-    acquire::Wish,
+    acquire::{Patience, Wish},
+    attempt::orphaned,
     protocol::Admission,
     queue::{self, Queue, Verdict},
     registry::NameRef,
@@ -89,6 +90,17 @@ impl Line {
     pub(super) fn step_aside(&mut self, aside: Aside) {
         self.aside = Some(aside);
     }
+
+    /// The lock has been freed, and others may want it, until then. True where nobody does and this line need not wait.
+    pub(super) fn stepped_aside(&mut self, others: bool, until: Instant) -> bool {
+        match &mut self.aside {
+            Some(aside) if others => {
+                aside.until = until;
+                false
+            }
+            aside => aside.take().is_some(),
+        }
+    }
 }
 
 /// A place in the line of this process. Dropping it gives the place up: the next in line takes over, and the
@@ -134,17 +146,18 @@ impl Ticket {
         }
     }
 
-    /// Waits until the lock is given to it, asleep as it is, or it is to ask since that came to nothing. Cancel safe.
-    pub(crate) async fn served(&self) {
+    /// Waits until the lock is given to it, asleep as it is; false when that came to nothing, and it is to ask. Cancel safe.
+    pub(crate) async fn served(&self) -> bool {
         match self.contender() {
             None => std::future::pending().await,
             Some(contender) => contender.served().await,
         }
     }
 
-    /// What it was given.
+    /// What it was given, unless that is over already: then it is no more in line.
     pub(crate) fn gift(&self) -> Option<Grip> {
-        self.contender()?.take()
+        let grip = self.contender()?.take()?;
+        grip.hold().loss(Instant::now()).is_none().then_some(grip)
     }
 
     /// The channel the line listens on, if it does.
@@ -170,20 +183,43 @@ impl Ticket {
         });
     }
 
-    /// The head is about to ask, unless it has been given the lock or is about to be: then this waits for it.
-    pub(crate) async fn ask(&self) -> Option<Grip> {
+    /// The head is about to ask: true. False when it has been given the lock, which this waits for if it is about to be.
+    pub(crate) async fn ask(&self) -> bool {
         while !self.line(|line| line.queue.ask(&self.place)) {
             if self.turn().await == Verdict::Served {
-                return self.gift();
+                return false;
             }
         }
-        None
+        true
     }
 
-    /// How long others go first yet.
-    pub(super) fn aside(&self) -> Option<Aside> {
-        self.line(|line| line.aside)
-            .filter(|aside| aside.until > Instant::now())
+    /// The head is awake, and lets others go first where it is their turn; for no longer than it would wait itself.
+    pub(crate) async fn step_aside(&self, patience: Patience) {
+        let aside = self.line(|line| {
+            line.queue.wake(&self.place);
+            line.aside
+        });
+        let now = Instant::now();
+        let Some(aside) = aside.filter(|aside| aside.until > now) else {
+            return;
+        };
+        match patience {
+            Patience::None => return,
+            Patience::Until(deadline) if deadline < aside.until + (aside.until - now) => return,
+            _ => {}
+        }
+        let others = async {
+            match self.channel() {
+                Some(channel) => channel.reaches(aside.count).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = self.served() => {}
+            () = others => {}
+            () = tokio::time::sleep_until(aside.until) => {}
+        }
     }
 
     /// The lock is busy: those who would not wait need not ask themselves.
@@ -213,5 +249,8 @@ impl Drop for Ticket {
             }
         });
         drop(unused);
+        if let Some(grip) = self.contender().and_then(|contender| contender.take()) {
+            orphaned(grip);
+        }
     }
 }

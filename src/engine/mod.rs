@@ -24,18 +24,16 @@ use self::{
     desk::Desks,
     detach::Background,
     fork::Process,
-    hold::{Hold, Lease},
     once::Marks,
     poll::Poll,
     protocol::{Ask, Call, Rest, Wake},
     recent::Recent,
-    registry::{NameRef, Registry, SlotRef},
+    registry::{NameRef, Registry},
     renewal::Renewal,
     script::Command,
-    slot::Loss,
     tokens::Tokens,
     transport::{Fault, PubSub, Reply, Request, Signal, Transport},
-    wakeup::{Source, Wakeups},
+    wakeup::Wakeups,
 };
 use crate::{
     config::Settings,
@@ -61,6 +59,7 @@ mod hand_over;
 pub(crate) mod hold;
 mod lead;
 pub(crate) mod line;
+mod loss;
 pub(crate) mod once;
 pub(crate) mod poll;
 pub(crate) mod protocol;
@@ -365,56 +364,6 @@ impl Engine {
     /// When the server last answered anything.
     fn last_answer(&self) -> Instant {
         self.born + Duration::from_millis(self.answered.load(Ordering::Acquire))
-    }
-
-    /// Counts and tells losses, and wakes whoever waits for the lock in this process.
-    fn report_losses(&self, slot: &SlotRef, losses: Vec<Loss>) {
-        if losses.is_empty() {
-            return;
-        }
-        for (hold, cause) in &losses {
-            self.forget_hold(hold);
-            self.counters.losses.one();
-            self.events.tell(|| Event::Lost {
-                name: slot.call.shown.clone(),
-                owner: slot.call.owner,
-                cause: *cause,
-            });
-        }
-        for channel in slot.channels() {
-            channel.wake(Source::Release);
-        }
-    }
-
-    /// Loses what is over by the local clock, and finds out what the server has where that does not end by itself.
-    fn expire(self: &Arc<Self>, slot: &SlotRef, now: Instant) {
-        self.report_losses(slot, slot.expire(now));
-        slot.repair();
-    }
-
-    /// As [`expire`](Self::expire) for a hold that its holder gives up as well: the server need not keep it to its end.
-    fn expire_given_up(self: &Arc<Self>, slot: &SlotRef, now: Instant) {
-        self.expire(slot, now);
-        if now < slot.gone_by() || slot.call.protocol.outlives_lease() {
-            self.settle_in_background(slot.clone());
-        }
-    }
-
-    /// Loses whatever is over by the local clock.
-    fn expire_all(self: &Arc<Self>, now: Instant) {
-        for slot in self.registry.held(self) {
-            self.expire(&slot, now);
-        }
-    }
-
-    fn track_hold(&self, hold: &Arc<Hold>) {
-        self.renewal
-            .track(hold, matches!(hold.lease, Lease::Fixed(_)));
-    }
-
-    fn forget_hold(&self, hold: &Hold) {
-        self.renewal
-            .untrack(hold, matches!(hold.lease, Lease::Fixed(_)));
     }
 
     /// How many wait for a name in this process; its holder does not count.

@@ -269,7 +269,9 @@ impl SlotRef {
         let mut inner = self.name.name.inner();
         match self.slot.call.protocol.admission() {
             Admission::Exclusive => {
-                inner.exclusive.note_grant();
+                if self.slot.count() == 1 {
+                    inner.exclusive.note_grant();
+                }
                 inner.exclusive.queue.granted(&self.slot.call.field);
             }
             Admission::Shared => inner.shared.queue.admit_all(),

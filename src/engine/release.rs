@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     Engine, LONGEST_RETRY_PAUSE, RETRY_PAUSE, describe,
     detach::Detached,
-    hand_over::{self, Passed},
+    hand_over::Passed,
     hold::Hold,
     jitter,
     line::Next,
@@ -247,30 +247,21 @@ impl Engine {
             let counted = slot.counted();
             let call = counted.as_ref().unwrap_or(&slot.call);
             let era = self.era();
-            let mut heard = None;
             let next = if std::mem::take(&mut may_pass) && !doubtful {
                 self.next_of(slot, &rest)
             } else {
                 Next::Free
             };
             if let Next::Pass(contender) = next {
-                match Box::pin(self.pass_on(slot, contender)).await {
-                    Passed::On => {
-                        slot.settled(0);
-                        self.note_release(slot, &rest, era);
-                        return Ok(());
-                    }
-                    Passed::NotHeld => {
-                        self.released(slot, Released::NotHeld, 0, generation, false);
-                        return Ok(());
-                    }
-                    Passed::No if slot.is_uncertain() => continue,
-                    Passed::No => {}
+                match self.pass_on(slot, contender, rest, gate).await {
+                    Passed::On | Passed::NotHeld => return Ok(()),
+                    Passed::No => continue,
                 }
-            } else if let Next::FreeForOthers = next {
-                heard = hand_over::heard(slot);
             }
-            let now = Instant::now();
+            let for_others = matches!(next, Next::FreeForOthers);
+            if for_others {
+                self.step_aside(slot);
+            }
             let command = call.protocol.release(call, &rest);
             let fault = match self.run(command, now + self.settings.command_timeout).await {
                 Ok(reply) => {
@@ -278,11 +269,10 @@ impl Engine {
                         slot.settled(rest.holds);
                         return Err(unexpected(shown, &reply));
                     };
-                    if let Released::Freed {
-                        by_others: true, ..
-                    } = released
+                    if let Released::Freed { by_others, .. } = released
+                        && for_others
                     {
-                        self.step_aside(slot, heard);
+                        self.stepped_aside(slot, by_others);
                     }
                     self.released(slot, released, rest.holds, generation, doubtful);
                     if matches!(released, Released::Freed { .. }) {
@@ -333,7 +323,7 @@ impl Engine {
     }
 
     /// Remembers that nothing of `slot` is left, so that a server that takes over hears of it too.
-    fn note_release(self: &Arc<Self>, slot: &SlotRef, rest: &Rest, era: u64) {
+    pub(super) fn note_release(self: &Arc<Self>, slot: &SlotRef, rest: &Rest, era: u64) {
         if self.transport.fails_over() {
             self.recent.note(&slot.call, rest.most);
         }
@@ -345,7 +335,7 @@ impl Engine {
     }
 
     /// Books the server's answer to a release.
-    fn released(
+    pub(super) fn released(
         &self,
         slot: &SlotRef,
         released: Released,

@@ -366,3 +366,49 @@ async fn bounded<T>(future: impl Future<Output = T>) -> T {
         .await
         .expect("in time")
 }
+
+/// Whoever gives a lock back need not go on polling: the next one depends on the answer, and not on that.
+#[tokio::test]
+async fn a_release_that_is_polled_once_hands_over() {
+    let (client, name) = (client().await, name("polled-once"));
+    let lock = client.lock(name.as_str());
+    for _ in 0..3 {
+        let guard = lock.lock().await.expect("free");
+        let waiting = waiter(&lock);
+        asleep(&client, 1).await;
+        let mut releasing = Box::pin(guard.unlock());
+        let polled = std::future::poll_fn(|context| {
+            std::task::Poll::Ready(releasing.as_mut().poll(context).is_ready())
+        });
+        assert!(!polled.await, "it takes a round trip");
+        let guard = bounded(waiting).await.expect("joins").expect("granted");
+        bounded(guard.unlock()).await.expect("held");
+        bounded(releasing).await.expect("held");
+    }
+    assert!(client.stats().hand_overs > 0);
+    close(client).await;
+}
+
+/// An owner that waits for two kinds of one name at once, which share its field on the server, is served by its line.
+#[tokio::test]
+async fn a_line_lives_on_whose_heir_waits_for_another_kind_too() {
+    let (client, name) = (client().await, name("two-kinds"));
+    let lock = client.lock(name.as_str());
+    let guard = lock.lock().await.expect("free");
+    let owner = Owner::fresh();
+    let reader = client.read_write_lock(name.as_str()).with_owner(owner);
+    let reading = tokio::spawn(async move { reader.read().wait(ms(1_500)).await.map(drop) });
+    eventually_async("it waits", secs(5), async || client.stats().waits == 1).await;
+    let next = lock.with_owner(owner);
+    let waiting = tokio::spawn(async move { next.lock().wait(secs(20)).await });
+    eventually_async("both wait", secs(5), async || client.stats().waits == 2).await;
+    guard.unlock().await.expect("held");
+    let guard = bounded(waiting).await.expect("joins").expect("granted");
+    let last = waiter(&lock);
+    guard.unlock().await.expect("held");
+    let guard = bounded(last).await.expect("joins").expect("granted");
+    guard.unlock().await.expect("held");
+    let _ = bounded(reading).await.expect("joins");
+    bounded(until_nothing_is_left(&client)).await;
+    close(client).await;
+}

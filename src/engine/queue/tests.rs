@@ -1,0 +1,183 @@
+//! Who is in front, who is told what, and what is left when all have gone.
+
+use super::*;
+
+fn field(n: u8) -> Bytes {
+    Bytes::copy_from_slice(&[n])
+}
+
+type Place = super::Place<u8, u8>;
+type Queue = super::Queue<u8, u8>;
+
+fn verdict(place: &Place) -> u8 {
+    match place {
+        Place::Head => HEAD,
+        Place::Waiting { contender, .. } => contender.verdict.load(Ordering::Acquire),
+    }
+}
+
+#[test]
+fn first_come_first_head() {
+    let mut queue = Queue::default();
+    let places: Vec<_> = (0..3)
+        .map(|n| queue.join(&field(n), false, || n).expect("patient"))
+        .collect();
+    assert_eq!(
+        places.iter().map(verdict).collect::<Vec<_>>(),
+        [HEAD, WAITING, WAITING]
+    );
+    queue.leave(&places[0]);
+    assert_eq!(verdict(&places[1]), HEAD);
+    assert_eq!(verdict(&places[2]), WAITING);
+    queue.leave(&places[1]);
+    queue.leave(&places[2]);
+    assert!(queue.is_empty());
+    assert_eq!(queue.len(), 0);
+}
+
+#[test]
+fn leaving_the_middle_keeps_the_order() {
+    let mut queue = Queue::default();
+    let places: Vec<_> = (0..3)
+        .map(|n| queue.join(&field(n), false, || n).expect("patient"))
+        .collect();
+    queue.leave(&places[1]);
+    queue.leave(&places[0]);
+    assert_eq!(verdict(&places[2]), HEAD);
+}
+
+#[test]
+fn an_owner_that_was_granted_enters_past_the_line() {
+    let mut queue = Queue::default();
+    let head = queue.join(&field(1), false, || 1).expect("head");
+    let other = queue.join(&field(2), false, || 2).expect("patient");
+    let same = queue.join(&field(1), false, || 1).expect("patient");
+    queue.granted(&field(1));
+    assert_eq!(verdict(&same), ENTER);
+    queue.leave(&head);
+    assert_eq!(verdict(&other), HEAD);
+    queue.leave(&same);
+    queue.leave(&other);
+    assert!(queue.is_empty());
+}
+
+#[test]
+fn a_shared_lock_lets_the_whole_line_in() {
+    let mut queue = Queue::default();
+    let places: Vec<_> = (0..4)
+        .map(|n| {
+            queue
+                .join(&field(n), n == 3, || n)
+                .expect("the head is awake")
+        })
+        .collect();
+    queue.admit_all();
+    assert_eq!(
+        places.iter().map(verdict).collect::<Vec<_>>(),
+        [HEAD, ENTER, ENTER, ENTER]
+    );
+    for place in &places {
+        queue.leave(place);
+    }
+    assert!(queue.is_empty());
+}
+
+#[test]
+fn nobody_waits_who_would_not() {
+    let mut queue = Queue::default();
+    let mut head = queue.join(&field(1), false, || 1).expect("head");
+    let early = queue
+        .join(&field(2), true, || 2)
+        .expect("the head has not been refused yet");
+    queue.rest(&mut head, true, &field(1), || 1);
+    assert_eq!(verdict(&early), REFUSED);
+    assert!(queue.join(&field(3), true, || 3).is_none());
+    assert!(queue.ask(&head));
+    let again = queue
+        .join(&field(4), true, || 4)
+        .expect("the head tries again");
+    queue.granted(&field(1));
+    assert_eq!(verdict(&again), REFUSED);
+    queue.leave(&head);
+    assert!(queue.is_empty());
+}
+
+#[test]
+fn a_verdict_of_head_that_nobody_heard_is_passed_on() {
+    let mut queue = Queue::default();
+    let first = queue.join(&field(1), false, || 1).expect("head");
+    let second = queue.join(&field(2), false, || 2).expect("patient");
+    let third = queue.join(&field(3), false, || 3).expect("patient");
+    queue.leave(&first);
+    // The second was told to be head, and is dropped before it noticed.
+    queue.leave(&second);
+    assert_eq!(verdict(&third), HEAD);
+}
+
+#[test]
+fn who_sleeps_in_front_is_served_and_the_next_is_head() {
+    let mut queue = Queue::default();
+    let mut head = queue.join(&field(1), false, || 1).expect("head");
+    assert!(queue.serve(|_| true).is_none(), "it asks");
+    let next = queue.join(&field(2), false, || 2).expect("patient");
+    queue.rest(&mut head, true, &field(1), || 1);
+    assert!(queue.serve(|wants| *wants == 2).is_none(), "another");
+    let heir = queue.serve(|wants| *wants == 1).expect("it sleeps");
+    assert!(queue.serve(|_| true).is_none(), "one at a time");
+    assert!(!queue.ask(&head), "it is being served");
+    assert_eq!(verdict(&next), WAITING);
+    assert!(queue.served(&heir, 7));
+    assert_eq!(heir.take(), Some(7));
+    assert_eq!(heir.take(), None, "once");
+    assert_eq!((verdict(&head), verdict(&next)), (SERVED, HEAD));
+    queue.leave(&head);
+    assert_eq!(queue.len(), 1);
+    let heir = queue.serve(|_| true).expect("it has not begun to ask");
+    assert!(queue.served(&heir, 8));
+    queue.leave(&next);
+    assert!(queue.is_empty());
+}
+
+#[test]
+fn who_is_not_served_is_the_head_it_was() {
+    let mut queue = Queue::default();
+    let mut head = queue.join(&field(1), false, || 1).expect("head");
+    queue.rest(&mut head, true, &field(1), || 1);
+    let heir = queue.serve(|_| true).expect("it sleeps");
+    queue.not_served(&heir);
+    assert!(queue.ask(&head));
+    queue.leave(&head);
+    assert!(queue.is_empty());
+}
+
+#[test]
+fn who_leaves_while_it_is_served_gets_nothing() {
+    let mut queue = Queue::default();
+    let mut head = queue.join(&field(1), false, || 1).expect("head");
+    let next = queue.join(&field(2), false, || 2).expect("patient");
+    queue.rest(&mut head, true, &field(1), || 1);
+    let heir = queue.serve(|_| true).expect("it sleeps");
+    queue.leave(&head);
+    assert_eq!(verdict(&next), HEAD);
+    assert!(!queue.served(&heir, 7), "it is gone");
+    assert_eq!(heir.take(), Some(7), "to be given back");
+    queue.not_served(&heir);
+    queue.leave(&next);
+    assert!(queue.is_empty());
+}
+
+#[test]
+fn others_of_an_owner_that_is_served_enter_and_lead_nothing() {
+    let mut queue = Queue::default();
+    let mut head = queue.join(&field(1), false, || 1).expect("head");
+    let same = queue.join(&field(1), false, || 1).expect("patient");
+    let other = queue.join(&field(2), false, || 2).expect("patient");
+    queue.rest(&mut head, true, &field(1), || 1);
+    let heir = queue.serve(|_| true).expect("it sleeps");
+    assert!(queue.served(&heir, 7));
+    assert_eq!((verdict(&same), verdict(&other)), (ENTER, HEAD));
+    queue.leave(&head);
+    queue.leave(&same);
+    queue.leave(&other);
+    assert!(queue.is_empty());
+}
