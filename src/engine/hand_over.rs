@@ -73,8 +73,11 @@ impl Engine {
     /// Who gets the lock of `slot`, whose last hold is out of the books.
     pub(super) fn next_of(&self, slot: &SlotRef, rest: &Rest) -> Next {
         let call = &slot.call;
+        // Many numbers that only one process has seen are many that a master which takes over may give out once more.
+        let numbers_fall = call.protocol.fenced() && self.transport.fails_over();
         if rest.holds > 0
             || call.protocol.admission() != Admission::Exclusive
+            || numbers_fall
             || self.check_open().is_err()
         {
             return Next::Free;

@@ -361,3 +361,28 @@ async fn every_change_counts_once_when_the_server_was_stopped() {
     println!("{:?}", client.stats());
     crate::kit::close(client).await;
 }
+
+/// Who waits behind a request without an answer has asked nothing itself: its time is up for want of a server, and not since
+/// all permits are taken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_behind_an_unanswered_request_is_told_so() {
+    let rig = Rig::new().await;
+    warm(&rig.client).await;
+    let semaphore = rig.client.semaphore("s");
+    semaphore.try_set_permits(2).await.expect("answers");
+    rig.proxy.rule(
+        Rule::new("EVALSHA")
+            .times(100)
+            .action(Action::StallRequests),
+    );
+    let first = rig.client.semaphore("s");
+    let first = tokio::spawn(async move { first.acquire().wait(secs(20)).await.map(drop) });
+    eventually_async("the first has asked", secs(5), async || {
+        rig.client.stats().attempts > 0 && rig.proxy.seen("EVALSHA") > 0
+    })
+    .await;
+    let error = semaphore.acquire().wait(ms(400)).await;
+    let error = error.map(drop).expect_err("nobody answers");
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    first.abort();
+}

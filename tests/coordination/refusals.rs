@@ -199,3 +199,21 @@ async fn scripts_that_are_gone_are_loaded_again() {
     })
     .await;
 }
+
+/// What no repeat will change is told at once, and asked once.
+#[tokio::test]
+async fn a_refusal_for_good_is_not_tried_again() {
+    let rig = Rig::new().await;
+    let semaphore = rig.client.semaphore("s");
+    semaphore.try_set_permits(2).await.expect("answers");
+    semaphore.release(1).await.expect("answers");
+    semaphore.add_permits(1).await.expect("answers");
+    rig.direct().cmd(&["DEL", "s"]);
+    rig.direct().cmd(&["HSET", "s", "field", "1"]);
+    let seen = rig.proxy.seen("EVALSHA");
+    for outcome in [semaphore.release(1).await, semaphore.add_permits(1).await] {
+        let error = outcome.expect_err("it is a hash");
+        assert!(matches!(error, Error::WrongType { .. }), "{error}");
+    }
+    assert_eq!(rig.proxy.seen("EVALSHA"), seen + 2);
+}

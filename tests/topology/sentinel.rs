@@ -170,6 +170,36 @@ async fn a_lock_that_was_on_no_replica_is_lost_aloud() {
     close(client).await;
 }
 
+/// A release that only the dead master heard of is said again to the next one: the lock does not stay for its time to live.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_that_was_on_no_replica_is_said_again() {
+    let sentinels = Sentinels::start();
+    let client = client_of(&sentinels).await;
+    let name = unique_name("released");
+    let guard = client.lock(&*name).lock().await.expect("free");
+    for replica in sentinels.replicas() {
+        let direct = replica.direct();
+        eventually_async("it is replicated", secs(10), async || direct.exists(&name)).await;
+        replica.freeze();
+    }
+    let old = sentinels.master();
+    let cut = old.direct().cmd(&["CLIENT", "KILL", "TYPE", "replica"]);
+    assert_eq!(cut.int(), 2);
+    guard.unlock().await.expect("held");
+    old.kill();
+    for server in sentinels.servers() {
+        if server.port() != old.port() {
+            server.thaw();
+        }
+    }
+    let direct = sentinels.master_after(old).direct();
+    let left = direct.pttl(&name);
+    println!("the new master has it for {left} ms yet");
+    eventually_async("it is free", secs(5), async || !direct.exists(&name)).await;
+    old.restart();
+    close(client).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_sentinel_that_answers_is_enough() {
     let sentinels = Sentinels::shared();
