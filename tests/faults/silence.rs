@@ -90,12 +90,14 @@ async fn holder_process() {
         })
     };
     word().await.expect("no panic");
-    let before = client.stats();
+    // Its watchdog and its connections may notice at this moment that time has passed, which counts as well.
+    let sent = || (client.stats().attempts, client.stats().renewals);
+    let before = sent();
     let lost = of_each!(&guards, guard => guard.is_lost());
     let worked = of_each!(&guards, guard => guard.run(async {}).await.is_ok());
     println!(
         "\nlost {lost:?} worked {worked:?} sent {}",
-        client.stats() != before
+        sent() != before
     );
     word().await.expect("no panic");
     let refused =
