@@ -149,6 +149,7 @@ impl fmt::Debug for Settings {
             .field("sharded_pubsub", &self.sharded_pubsub)
             .field("topology_refresh", &self.topology_refresh)
             .field("replica_policy", &self.replica_policy)
+            .field("hand_over", &self.hand_over)
             .field("max_waiters", &self.max_waiters)
             .field("max_waiters_per_name", &self.max_waiters_per_name)
             .finish_non_exhaustive()

@@ -21,10 +21,10 @@ use super::{
     protocol::{Admission, Ask, Attempt, Released, Rest},
     registry::SlotRef,
     release::Grip,
-    transport::{Fault, Reply},
+    transport::Reply,
     wakeup::Source,
 };
-use crate::{config::LONGEST_ASIDE, error::Refusal};
+use crate::config::LONGEST_ASIDE;
 
 /// The next in line, while the server is asked to give it the lock. It hears of it in any case.
 struct Heir<'a> {
@@ -150,16 +150,11 @@ impl Engine {
         {
             Ok(reply) => reply,
             Err(fault) => {
-                if let Fault::Unknown { .. }
-                | Fault::Refused {
-                    refusal: Refusal::NoPermission | Refusal::Other,
-                    ..
-                } = fault
-                {
+                // It asks itself, and hears what is wrong. Where its hold is in doubt, so is the other's release.
+                let _ = failed(self, &next, &begun, fault);
+                if next.is_uncertain() {
                     slot.unknown(Duration::ZERO);
                 }
-                // It asks itself, and hears what is wrong.
-                let _ = failed(self, &next, &begun, fault);
                 return Passed::No;
             }
         };

@@ -360,3 +360,19 @@ impl<K: Kind> IntoFuture for Acquire<K> {
         })
     }
 }
+
+/// Every kind that is about a name alone, as the engine sees it.
+#[cfg(test)]
+pub(crate) fn protocols() -> [&'static dyn crate::engine::protocol::Protocol; 8] {
+    use kind::sealed::Sealed as _;
+    [
+        Reentrant::protocol(),
+        Fair::protocol(),
+        Read::protocol(),
+        Write::protocol(),
+        Fenced::protocol(),
+        Spin::protocol(),
+        NonReentrant::protocol(),
+        NonReentrantFair::protocol(),
+    ]
+}

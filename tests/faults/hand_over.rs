@@ -1,9 +1,21 @@
 //! What goes wrong while a lock goes from hand to hand.
 
-use redlatch::Owner;
+use redlatch::{Lock, LockGuard, Owner, Reentrant, Result};
 use redlatch_support::{Action, Rule, eventually_async};
+use tokio::task::JoinHandle;
 
 use crate::kit::{Rig, Through, ms, secs};
+
+/// Somebody else of the holder's process, who waits for the lock and sleeps.
+async fn asleep_behind(rig: &Rig, lock: &Lock<Reentrant>) -> JoinHandle<Result<LockGuard>> {
+    let next = lock.with_owner(Owner::fresh());
+    let waiting = tokio::spawn(async move { next.lock().wait(secs(20)).await });
+    eventually_async("it sleeps", secs(5), async || {
+        rig.holder.residue().contains("sleepers: 1,")
+    })
+    .await;
+    waiting
+}
 
 /// The script that passes a lock on is lost, or its reply: both ends are known, and one of them has the lock.
 #[tokio::test]
@@ -20,12 +32,7 @@ async fn a_lost_hand_over_is_found_out() {
         let lock = rig.holder.lock("passed");
         for round in 0..3 {
             let guard = lock.lock().await.expect("free");
-            let next = lock.with_owner(Owner::fresh());
-            let waiting = tokio::spawn(async move { next.lock().wait(secs(20)).await });
-            eventually_async("it sleeps", secs(5), async || {
-                rig.holder.residue().contains("sleepers: 1,")
-            })
-            .await;
+            let waiting = asleep_behind(&rig, &lock).await;
             // The first time loads the script.
             let rule = (round > 0).then(|| {
                 rig.proxy
@@ -101,12 +108,7 @@ async fn a_lock_that_is_gone_cannot_be_passed_on() {
     .await;
     let lock = rig.holder.lock("gone");
     let guard = lock.lock().await.expect("free");
-    let next = lock.with_owner(Owner::fresh());
-    let waiting = tokio::spawn(async move { next.lock().wait(secs(20)).await });
-    eventually_async("it sleeps", secs(5), async || {
-        rig.holder.residue().contains("sleepers: 1,")
-    })
-    .await;
+    let waiting = asleep_behind(&rig, &lock).await;
     rig.direct().cmd(&["DEL", "gone"]);
     let lost = guard.unlock().await.expect_err("it was gone");
     assert!(lost.is_lost(), "{lost}");

@@ -11,11 +11,7 @@ use crate::{
         protocol::{Ask, Call, Question, Rest, Wake},
         transport::slot_of,
     },
-    lock::{
-        Fair, Fenced, NonReentrant, NonReentrantFair, Read, Reentrant, Spin, Write,
-        kind::sealed::Sealed,
-    },
-    naming,
+    lock, naming,
 };
 
 /// Kept names, one a line.
@@ -84,16 +80,7 @@ fn allows(pattern: &[u8], text: &[u8]) -> bool {
 
 /// Every key and every channel that anything of ours has for a name.
 fn belongings(name: &str) -> (Vec<String>, Vec<String>) {
-    let protocols = [
-        Reentrant::protocol(),
-        Fair::protocol(),
-        Read::protocol(),
-        Write::protocol(),
-        Fenced::protocol(),
-        Spin::protocol(),
-        NonReentrant::protocol(),
-        NonReentrantFair::protocol(),
-    ];
+    let protocols = lock::protocols();
     let ask = Ask {
         holds: 2,
         ttl_ms: 1,

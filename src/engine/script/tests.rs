@@ -8,10 +8,7 @@ use crate::{
     coordination,
     engine::protocol::{Ask, Call, Question, Rest},
     fencing,
-    lock::{
-        Fair, Fenced, NonReentrant, NonReentrantFair, Read, Reentrant, Spin, Write, fair, fenced,
-        group, kind::sealed::Sealed, read_write, reentrant, spin,
-    },
+    lock::{self, fair, fenced, group, read_write, reentrant, spin},
 };
 
 /// What a header declares: single slots by number, or a pattern with `i` for a list.
@@ -131,16 +128,7 @@ fn headers_keep_their_contract() {
 
 #[test]
 fn commands_fit_their_headers() {
-    let kinds = [
-        Reentrant::protocol(),
-        Fair::protocol(),
-        Read::protocol(),
-        Write::protocol(),
-        Fenced::protocol(),
-        Spin::protocol(),
-        NonReentrant::protocol(),
-        NonReentrantFair::protocol(),
-    ];
+    let kinds = lock::protocols();
     let ask = Ask {
         holds: 1,
         ttl_ms: 1,
