@@ -181,19 +181,31 @@ impl Member {
     }
 }
 
-/// Looks at a fair queue all the time; gives who was seen to enter it, with the two looks between which that was: owner,
-/// the call of the last look without it, the return of the first with it.
-fn onlook(direct: &Direct, name: &str, over: &AtomicBool) -> Vec<(String, u64, u64)> {
+/// Who was seen to enter a queue.
+struct Sighting {
+    owner: String,
+    /// When the last look without it was called for.
+    without: u64,
+    /// When the first look with it was called for, and when that returned.
+    looked: (u64, u64),
+}
+
+/// Looks at a fair queue all the time; gives who was seen to enter it.
+fn onlook(direct: &Direct, name: &str, over: &AtomicBool) -> Vec<Sighting> {
     let queue = derived("redisson_lock_queue", name);
     let mut seen = Vec::new();
-    let (mut before, mut called_before) = (Vec::new(), now_micros());
+    let (mut before, mut without) = (Vec::new(), now_micros());
     while !over.load(Ordering::Relaxed) {
         let called = now_micros();
         let now = direct.cmd(&["LRANGE", &queue, "0", "-1"]).strings();
-        let returned = now_micros();
+        let looked = (called, now_micros());
         let new = now.iter().filter(|owner| !before.contains(*owner));
-        seen.extend(new.map(|owner| (owner.clone(), called_before, returned)));
-        (before, called_before) = (now, called);
+        seen.extend(new.map(|owner| Sighting {
+            owner: owner.clone(),
+            without,
+            looked,
+        }));
+        (before, without) = (now, called);
         // A pace, not a wait: every look costs the server a little.
         thread::sleep(ms(3));
     }
@@ -201,24 +213,21 @@ fn onlook(direct: &Direct, name: &str, over: &AtomicBool) -> Vec<(String, u64, u
 }
 
 /// What was seen in the queue, as operations of those who stand in it.
-fn sightings(
-    seen: Vec<(String, u64, u64)>,
-    name: &str,
-    clients: &HashMap<String, String>,
-) -> Vec<Op> {
-    let sightings = seen.into_iter().filter_map(|(owner, called, returned)| {
-        let (client, thread) = owner.split_once(':')?;
+fn sightings(seen: Vec<Sighting>, name: &str, clients: &HashMap<String, String>) -> Vec<Op> {
+    let sightings = seen.into_iter().filter_map(|sighting| {
+        let (client, thread) = sighting.owner.split_once(':')?;
+        let (called, returned) = sighting.looked;
         Some(Op {
             process: clients.get(client)?.clone(),
             thread: thread.to_owned(),
             kind: LockKind::Fair,
             name: name.to_owned(),
             action: Action::Queue,
-            called,
+            called: sighting.without,
             returned: Some(returned),
             ttl: 0,
             outcome: Outcome::Queued,
-            until: None,
+            until: Some(called),
         })
     });
     sightings.collect()
@@ -400,14 +409,14 @@ fn judged(history: &History, with_jvms: bool) {
         Ok(verdict) => verdict,
         Err(_) => {
             let (broken, violation) = shortest_broken(history).expect("just seen");
-            let text = broken.to_string();
-            let lines: Vec<&str> = text.lines().collect();
-            let shown = &lines[lines.len().saturating_sub(SHOWN)..];
+            let mut lines = broken.lines_in_time();
+            let length = lines.len();
+            lines.reverse();
+            lines.truncate(SHOWN);
             panic!(
-                "{violation}\nREDLATCH_HISTORY_SEED={seed}, all of it in {}, its shortest broken beginning of {} lines ends:\n{}",
+                "{violation}\nREDLATCH_HISTORY_SEED={seed}, all of it in {}, its shortest broken beginning has {length} lines, from the last back:\n{}",
                 file.display(),
-                lines.len(),
-                shown.join("\n")
+                lines.join("\n")
             );
         }
     };

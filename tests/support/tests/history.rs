@@ -191,7 +191,9 @@ fn turns_of_a_fair_lock_that_change_places_are_found() {
                 && fault.from <= second.returned.unwrap_or_default()
                 && fault.to >= first.called
         });
-        if saw.returned < Some(saw_second.called.max(second.called)) && !cut_off {
+        // What was seen may be the place of a try before, otherwise.
+        let its_own = saw.called >= first.called;
+        if its_own && saw.returned < Some(saw_second.called.max(second.called)) && !cut_off {
             let mut forged = history.clone();
             for (to, from) in [
                 (one, other),

@@ -78,7 +78,7 @@ pub struct Op {
     /// What came of it.
     pub outcome: Outcome,
     /// Of a grant, and of what is given back: until when the owner was sure of it by its own clock. Of those who do not
-    /// know, none.
+    /// know, none. Of what an onlooker saw: when it called for the look that saw it.
     pub until: Option<u64>,
 }
 
@@ -129,6 +129,17 @@ impl Op {
 }
 
 impl History {
+    /// Its operations and faults, a line each, in the order in which they began.
+    #[must_use]
+    pub fn lines_in_time(&self) -> Vec<String> {
+        let ops = self.ops.iter().map(|op| (op.called, op.to_string()));
+        let faults = self.faults.iter();
+        let faults = faults.map(|fault| (fault.from, fault.to_string()));
+        let mut lines: Vec<_> = ops.chain(faults).collect();
+        lines.sort();
+        lines.into_iter().map(|(_, line)| line).collect()
+    }
+
     /// How long it took after a fault until somebody who waited then got the lock; none where nobody did.
     pub fn next_grant(&self, fault: &Fault) -> Option<Duration> {
         let waited = self.ops.iter().filter(|op| {

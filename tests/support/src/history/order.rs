@@ -45,26 +45,41 @@ pub(super) fn check(seen: &Seen<'_>) -> Result<usize, Violation> {
 }
 
 fn waiter<'a>(seen: &Seen<'a>, op: &'a Op) -> Waiter<'a> {
-    let sightings = || {
-        let of_owner = |sight: &&&Op| sight.owner() == op.owner() && sight.action == Action::Queue;
-        seen.ops.iter().filter(of_owner)
+    let of_owner = |action| {
+        let ops = seen.ops.iter();
+        ops.filter(move |other| other.owner() == op.owner() && other.action == action)
     };
-    let since = sightings()
-        .find(|sight| (op.called..=op.done()).contains(&sight.done()))
-        .map(|sight| (sight.called.max(op.called), sight.done()));
+    let entered =
+        of_owner(Action::Queue).find(|sight| (op.called..=op.done()).contains(&sight.done()));
+    let last = of_owner(Action::Lock)
+        .filter(|other| other.done() <= op.called)
+        .max_by_key(|other| other.done());
+    // A place that goes with a grant is gone when that is known. One that is given up may be seen for a while yet.
+    let place_is_new = |sight: &&&Op| {
+        let looked = sight.until.unwrap_or(sight.called);
+        let clean = last.is_none_or(|last| last.is_granted());
+        sight.called >= op.called || (clean && looked >= op.called)
+    };
     // Who came to nothing before may have kept the place of then, if it could not say that it leaves.
     let kept = || {
-        let granted = seen.ops.iter().filter(|other| {
-            other.owner() == op.owner() && other.is_granted() && other.done() < op.called
-        });
+        let granted =
+            of_owner(Action::Lock).filter(|other| other.is_granted() && other.done() < op.called);
         let granted = granted.map(|other| other.done()).max().unwrap_or(0);
         let before = |sight: &&&Op| (granted..op.called).contains(&sight.done());
-        sightings().filter(before).map(|sight| sight.called).max()
+        of_owner(Action::Queue)
+            .filter(before)
+            .map(|sight| sight.called)
+            .max()
     };
     Waiter {
         op,
-        not_before: since.map_or_else(|| kept().unwrap_or(op.called), |since| since.0),
-        since: since.map(|since| since.1),
+        not_before: match entered {
+            Some(sight) => sight.called,
+            None => kept().unwrap_or(op.called),
+        },
+        since: entered
+            .filter(|sight| place_is_new(sight))
+            .map(|sight| sight.done()),
     }
 }
 
