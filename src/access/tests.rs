@@ -151,8 +151,8 @@ fn plain(feature: Feature) -> &'static [&'static str] {
     }
 }
 
-/// Tries what others do, and announces in any way there is: neither names a command for one feature.
-const FOR_ALL: [&str; 2] = ["access/check", "publish/announce"];
+/// Tries what others do, announces in any way there is, and does something for many: none names a command for one feature.
+const FOR_ALL: [&str; 3] = ["access/check", "gather/each", "publish/announce"];
 
 /// The commands in the text of a script: the words in the first argument of every call, and what is announced by.
 fn called(name: &str, text: &str) -> BTreeSet<String> {

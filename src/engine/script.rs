@@ -19,6 +19,8 @@ pub(crate) struct Script {
     /// The text the server runs: the file, behind what it shares with others.
     pub(crate) source: &'static str,
     sha: LazyLock<String>,
+    /// The same for many callers at once: their keys in turn, their arguments in turn, and how many of each one has.
+    pub(crate) gathered: Option<&'static Script>,
 }
 
 impl Script {
@@ -27,12 +29,14 @@ impl Script {
         file: &'static str,
         source: &'static str,
         sha: fn() -> String,
+        gathered: Option<&'static Self>,
     ) -> Self {
         Self {
             name,
             file,
             source,
             sha: LazyLock::new(sha),
+            gathered,
         }
     }
 
@@ -48,19 +52,26 @@ impl fmt::Debug for Script {
     }
 }
 
-/// Declares a script by its path below `src/scripts`, and by those of the fragments it builds on, if any.
+/// Declares a script by its path below `src/scripts`, and by those of the fragments it builds on, if any; `gathered`, where
+/// it is to run for many callers at once as well.
 macro_rules! script {
-    ($name:literal) => {
-        script!(@ $name, $crate::engine::script::lua!($name))
+    ($name:literal $(, after $($fragment:literal),+)?) => {
+        script!(@ $name, $crate::engine::script::lua!($name), None,
+            concat!($($($crate::engine::script::lua!($fragment),)+)? $crate::engine::script::lua!($name)))
     };
-    ($name:literal, after $($fragment:literal),+) => {
-        script!(@ $name, concat!($($crate::engine::script::lua!($fragment),)+ $crate::engine::script::lua!($name)))
-    };
-    (@ $name:literal, $source:expr) => {{
+    (gathered $name:literal $(, after $($fragment:literal),+)?) => {{
+        static GATHERED: $crate::engine::script::Script = script!(@ concat!($name, " for each of many"),
+            $crate::engine::script::lua!("gather/each"), None,
+            concat!($($($crate::engine::script::lua!($fragment),)+)?
+                "local function run(KEYS, ARGV)\n", $crate::engine::script::lua!($name), "end\n",
+                $crate::engine::script::lua!("gather/each")));
+        script!(@ $name, $crate::engine::script::lua!($name), Some(&GATHERED),
+            concat!($($($crate::engine::script::lua!($fragment),)+)? $crate::engine::script::lua!($name)))
+    }};
+    (@ $name:expr, $file:expr, $gathered:expr, $source:expr) => {{
         const SOURCE: &str = $source;
-        $crate::engine::script::Script::new($name, $crate::engine::script::lua!($name), SOURCE, || {
-            $crate::engine::transport::sha1(SOURCE)
-        })
+        let sha = || $crate::engine::transport::sha1(SOURCE);
+        $crate::engine::script::Script::new($name, $file, SOURCE, sha, $gathered)
     }};
 }
 macro_rules! lua {

@@ -31,8 +31,8 @@ use crate::{
 #[non_exhaustive]
 pub enum Fair {}
 
-static ACQUIRE: Script = script!("fair/acquire", after "publish/announce", "fair/queue");
-static RELEASE: Script = script!("fair/release", after "publish/announce", "fair/queue");
+static ACQUIRE: Script = script!(gathered "fair/acquire", after "publish/announce", "fair/queue");
+static RELEASE: Script = script!(gathered "fair/release", after "publish/announce", "fair/queue");
 static FORCE_RELEASE: Script =
     script!("fair/force_release", after "publish/announce", "fair/queue");
 static ABANDON: Script = script!("fair/abandon", after "publish/announce", "fair/queue");

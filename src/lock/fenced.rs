@@ -71,8 +71,8 @@ impl fmt::Display for FencingToken {
     }
 }
 
-static ACQUIRE: Script = script!("fenced/acquire");
-static PASS: Script = script!("fenced/pass");
+static ACQUIRE: Script = script!(gathered "fenced/acquire");
+static PASS: Script = script!(gathered "fenced/pass");
 static RAISE_COUNTER: Script = script!("fenced/raise_counter");
 
 /// Every script of this kind alone, for the tests that read them all.

@@ -151,15 +151,15 @@ pub enum Read {}
 #[non_exhaustive]
 pub enum Write {}
 
-static READ_ACQUIRE: Script = script!("read/acquire");
-static READ_RELEASE: Script = script!("read/release", after "publish/announce");
+static READ_ACQUIRE: Script = script!(gathered "read/acquire");
+static READ_RELEASE: Script = script!(gathered "read/release", after "publish/announce");
 static READ_FORCE_RELEASE: Script = script!("read/force_release", after "publish/announce");
 static READ_IS_LOCKED: Script = script!("read/is_locked");
 static READ_RENEW: Script = script!("renew/read");
 static READ_PROBE: Script = script!("probe/read");
-static WRITE_ACQUIRE: Script = script!("write/acquire");
-static WRITE_RELEASE: Script = script!("write/release", after "publish/announce");
-static WRITE_PASS: Script = script!("write/pass");
+static WRITE_ACQUIRE: Script = script!(gathered "write/acquire");
+static WRITE_RELEASE: Script = script!(gathered "write/release", after "publish/announce");
+static WRITE_PASS: Script = script!(gathered "write/pass");
 static WRITE_FORCE_RELEASE: Script = script!("write/force_release", after "publish/announce");
 static WRITE_IS_LOCKED: Script = script!("write/is_locked");
 

@@ -25,9 +25,9 @@ use crate::{
 #[non_exhaustive]
 pub enum Reentrant {}
 
-static ACQUIRE: Script = script!("reentrant/acquire");
-static RELEASE: Script = script!("reentrant/release", after "publish/announce");
-static PASS: Script = script!("reentrant/pass");
+static ACQUIRE: Script = script!(gathered "reentrant/acquire");
+static RELEASE: Script = script!(gathered "reentrant/release", after "publish/announce");
+static PASS: Script = script!(gathered "reentrant/pass");
 static FORCE_RELEASE: Script = script!("reentrant/force_release", after "publish/announce");
 
 /// Every script of this kind, for the tests that read them all.

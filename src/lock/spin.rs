@@ -30,7 +30,7 @@ use crate::{
 #[non_exhaustive]
 pub enum Spin {}
 
-static RELEASE: Script = script!("spin/release");
+static RELEASE: Script = script!(gathered "spin/release");
 static FORCE_RELEASE: Script = script!("spin/force_release");
 
 /// Every script of this kind alone, for the tests that read them all.

@@ -9,6 +9,7 @@ mod crowd;
 mod documents;
 mod drops;
 mod flood;
+mod gathered;
 mod hand_over;
 mod kit;
 mod nonsense;

@@ -5,7 +5,7 @@
 //! or another client one day, can stand in for the one here.
 //!
 //! ```text
-//! router ──► node (a server) ──► lane (kept open) ──► link (one connection, one life) ──► fred
+//! router ──► node (a server) ──► gather ──► lane (kept open) ──► link (one connection, one life) ──► fred
 //!   │ chart: which server has which slot
 //!   └◄── cluster (CLUSTER NODES, MOVED, ASK), sentinel (+switch-master)
 //! ```
@@ -36,6 +36,7 @@ pub(crate) mod dial;
 mod fleet;
 #[cfg(test)]
 mod fuzz;
+mod gather;
 mod lane;
 mod link;
 mod loads;

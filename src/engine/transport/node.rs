@@ -3,7 +3,7 @@
 use std::{
     pin::pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -21,6 +21,7 @@ use super::{
     Evidence, Fault, NodeId, PubSub, Reply, Request, SignalSink,
     acks::{Acks, Proof},
     dial::Dial,
+    gather::{self, Entered, Gather},
     lane::{Lane, Pace, Purpose},
     link::{Link, LinkOwner, custom, custom_command},
     loads::{Loads, is_unknown_script},
@@ -41,6 +42,10 @@ pub(super) struct Node {
     /// Where the client has a policy about replicas.
     acks: Option<Arc<Acks>>,
     loads: Loads,
+    /// Requests that go together.
+    pub(super) gather: Gather,
+    /// Where tasks of this server run, once it is started.
+    runtime: OnceLock<Handle>,
     /// How long a link may owe a reply before it is given up.
     stuck_after: Duration,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -75,6 +80,8 @@ impl Node {
             subscriber: Lane::new(Purpose::Subscriber, config.clone(), pace, None),
             acks: Acks::new(config, settings, pubsub),
             loads: Loads::default(),
+            gather: Gather::default(),
+            runtime: OnceLock::new(),
             stuck_after: settings.command_timeout.mul_f64(0.9),
             tasks: Mutex::default(),
         })
@@ -82,6 +89,7 @@ impl Node {
 
     /// Connects, and keeps connected until [`close`](Self::close).
     pub(super) fn start(&self, runtime: &Handle, sink: &SignalSink) {
+        let _ = self.runtime.set(runtime.clone());
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         for lane in [&self.commands, &self.subscriber] {
             tasks.push(runtime.spawn(lane.clone().supervise(self.id, sink.clone())));
@@ -92,14 +100,37 @@ impl Node {
         }
     }
 
+    /// Where tasks run; none before there are any.
+    pub(super) fn runtime(&self) -> Option<&Handle> {
+        self.runtime.get()
+    }
+
     /// The open link for requests, waiting for one until `deadline`. Nothing has been sent yet, so a caller may leave.
     pub(super) async fn link(&self, deadline: Instant) -> Result<Arc<Link>, Fault> {
         self.commands.link(deadline).await
     }
 
-    /// Sends one request over `link` and waits for its reply until `deadline`. With `asking` the server executes it
-    /// although the slot is still on its way to it.
+    /// Sends one request, over `link` or with others of its slot, and waits for its reply until `deadline`.
     pub(super) async fn execute(
+        self: &Arc<Self>,
+        link: &Link,
+        slot: u16,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Reply, Fault> {
+        let on_the_way = match gather::enter(self, slot, request, deadline) {
+            Entered::Waiting(waiting) => return waiting.answer(deadline).await,
+            Entered::Alone(on_the_way) => Some(on_the_way),
+            Entered::Aside => None,
+        };
+        let reply = self.execute_alone(link, request, false, deadline).await;
+        drop(on_the_way);
+        reply
+    }
+
+    /// As [`execute`](Self::execute), over `link` and as it is. With `asking` the server executes it although the slot is
+    /// still on its way to it.
+    pub(super) async fn execute_alone(
         &self,
         link: &Link,
         request: &Request,

@@ -2,6 +2,7 @@
 
 use std::{
     pin::{Pin, pin},
+    sync::Arc,
     time::Duration,
 };
 
@@ -84,7 +85,7 @@ impl Fleet {
     /// One try at one server; `None` where the slot has left it before anything was sent.
     async fn try_at(
         &self,
-        node: &Node,
+        node: &Arc<Node>,
         slot: u16,
         request: &Request,
         deadline: Instant,
@@ -98,7 +99,7 @@ impl Fleet {
             },
             () = &mut left => return None,
         };
-        let mut reply = pin!(node.execute(&link, request, false, deadline));
+        let mut reply = pin!(node.execute(&link, slot, request, deadline));
         tokio::select! {
             biased;
             reply = self.doubting(reply.as_mut()) => return Some(reply),
@@ -131,7 +132,7 @@ impl Fleet {
     ) -> Result<Reply, Fault> {
         let node = self.open(to)?;
         match node.link(deadline).await {
-            Ok(link) => node.execute(&link, request, true, deadline).await,
+            Ok(link) => node.execute_alone(&link, request, true, deadline).await,
             Err(Fault::Closed) if !self.is_closed() => Err(not_ours()),
             Err(fault) => Err(fault),
         }

@@ -93,7 +93,7 @@ impl Transport for Router {
         Box::pin(async move {
             let node = fleet.home(0, deadline).await?;
             let link = node.link(deadline).await?;
-            let reply = node.execute(&link, &request, false, deadline).await;
+            let reply = node.execute(&link, 0, &request, deadline).await;
             reply.map_err(not_a_cluster)
         })
     }

@@ -1,0 +1,476 @@
+//! Many requests in one script.
+//!
+//! What a server and a client spend on a request is mostly not the lock but the command around it. So while some requests
+//! are on their way, those that come behind wait a moment and go together: one script that does for each what its own
+//! would have done, and judges each alone. Nobody waits who comes while few are on their way, and nobody waits for a timer.
+//!
+//! | state of a request | event | next |
+//! |---|---|---|
+//! | new | fewer than [`ON_THE_WAY`] are on their way, and none waits | sent alone |
+//! | new | otherwise | waiting |
+//! | waiting | [`FULL`] wait, or somebody's answer is there | sent with the others |
+//! | waiting | its deadline, or its caller leaves | gone, never sent |
+//! | sent | the answer to all, or a fault | each has its part of it, or that fault |
+//! | sent | the server refused the script as a whole, so did nothing | each is sent alone |
+//!
+//! The order of requests about one name is kept (see the contract in the parent module): they wait in one line, and where
+//! they go in different scripts, the later one goes in the later.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use tokio::{
+    runtime::Handle,
+    sync::oneshot,
+    time::{Instant, timeout_at},
+};
+
+use super::{Fault, Reply, Request, node::Node};
+use crate::{
+    engine::script::{Script, decimal},
+    error::Refusal,
+};
+
+/// As many are sent alone before anybody waits.
+const ON_THE_WAY: usize = 4;
+/// As many do not wait for an answer.
+const FULL: usize = 16;
+/// As many go in one script at most: a script keeps the server from everybody else.
+const MOST: usize = 64;
+
+/// Slots of which nothing is on its way, and that are remembered all the same.
+const IDLE_LANES: usize = 64;
+
+type Answer = Result<Reply, Fault>;
+
+/// The requests of one server.
+#[derive(Debug, Default)]
+pub(super) struct Gather {
+    lanes: Mutex<HashMap<u16, Lane>>,
+}
+
+/// The requests of one slot, which may go together.
+#[derive(Debug, Default)]
+struct Lane {
+    /// Scripts that were sent, and have no answer yet.
+    on_the_way: usize,
+    waiting: VecDeque<Item>,
+    next: u64,
+}
+
+/// One who waits.
+#[derive(Debug)]
+struct Item {
+    id: u64,
+    script: &'static Script,
+    keys: Vec<Bytes>,
+    args: Vec<Bytes>,
+    deadline: Instant,
+    answer: oneshot::Sender<Answer>,
+}
+
+impl Item {
+    fn request(&self) -> Request {
+        Request::Script {
+            script: self.script,
+            keys: self.keys.clone(),
+            args: self.args.clone(),
+            late: true,
+        }
+    }
+
+    fn about(&self) -> Option<&Bytes> {
+        self.keys.first()
+    }
+
+    /// Whether both can go in one script.
+    fn goes_with(&self, other: &Self) -> bool {
+        std::ptr::eq(self.script, other.script)
+            && self.keys.len() == other.keys.len()
+            && self.args.len() == other.args.len()
+    }
+}
+
+impl Gather {
+    fn lanes(&self) -> MutexGuard<'_, HashMap<u16, Lane>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One script on its way. Dropping it sends who has come meanwhile.
+pub(super) struct OnTheWay<'a> {
+    node: &'a Arc<Node>,
+    slot: u16,
+}
+
+impl Drop for OnTheWay<'_> {
+    fn drop(&mut self) {
+        let Some(items) = next(&self.node.gather, self.slot) else {
+            return;
+        };
+        if let Some(runtime) = self.node.runtime() {
+            send_in_background(self.node, runtime, self.slot, items);
+        }
+    }
+}
+
+/// Takes those who wait, in place of one whose answer is there; none, where nobody waits.
+fn next(gather: &Gather, slot: u16) -> Option<Vec<Item>> {
+    let mut lanes = gather.lanes();
+    let lane = lanes.get_mut(&slot)?;
+    if lane.waiting.is_empty() {
+        lane.on_the_way -= 1;
+        if lane.on_the_way == 0 && lanes.len() > IDLE_LANES {
+            lanes.remove(&slot);
+        }
+        return None;
+    }
+    Some(lane.waiting.drain(..).collect())
+}
+
+/// One who waits to be sent. Dropping it takes the request back, if it was not sent yet.
+pub(super) struct Waiting<'a> {
+    gather: &'a Gather,
+    slot: u16,
+    id: u64,
+    answer: oneshot::Receiver<Answer>,
+}
+
+impl Waiting<'_> {
+    /// What comes of it.
+    pub(super) async fn answer(mut self, deadline: Instant) -> Answer {
+        match timeout_at(deadline, &mut self.answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(Fault::Unknown {
+                reason: "the client's runtime is gone".to_owned(),
+            }),
+            Err(_) if self.take_back() => Err(Fault::NotSent {
+                reason: "others were not answered in time".to_owned(),
+            }),
+            Err(_) => Err(Fault::Unknown {
+                reason: "no reply in time".to_owned(),
+            }),
+        }
+    }
+
+    /// Whether it had not been sent, and will not be.
+    fn take_back(&self) -> bool {
+        let mut lanes = self.gather.lanes();
+        let Some(lane) = lanes.get_mut(&self.slot) else {
+            return false;
+        };
+        match lane.waiting.iter().position(|item| item.id == self.id) {
+            Some(place) => lane.waiting.remove(place).is_some(),
+            None => false,
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.answer.close();
+        if self.answer.is_empty() {
+            self.take_back();
+        }
+    }
+}
+
+/// How a request goes.
+pub(super) enum Entered<'a> {
+    /// Alone: it is none of those that are gathered.
+    Aside,
+    /// Alone, and others wait for its answer: this is to be kept until then.
+    Alone(OnTheWay<'a>),
+    /// With others.
+    Waiting(Waiting<'a>),
+}
+
+/// Decides how a request goes.
+pub(super) fn enter<'a>(
+    node: &'a Arc<Node>,
+    slot: u16,
+    request: &Request,
+    deadline: Instant,
+) -> Entered<'a> {
+    let Request::Script {
+        script,
+        keys,
+        args,
+        late: true,
+    } = request
+    else {
+        return Entered::Aside;
+    };
+    let (Some(_), Some(runtime)) = (script.gathered, node.runtime()) else {
+        return Entered::Aside;
+    };
+    let (waiting, full) = {
+        let mut lanes = node.gather.lanes();
+        let lane = lanes.entry(slot).or_default();
+        if lane.on_the_way < ON_THE_WAY && lane.waiting.is_empty() {
+            lane.on_the_way += 1;
+            return Entered::Alone(OnTheWay { node, slot });
+        }
+        let (sender, answer) = oneshot::channel();
+        let id = lane.next;
+        lane.next += 1;
+        lane.waiting.push_back(Item {
+            id,
+            script,
+            keys: keys.clone(),
+            args: args.clone(),
+            deadline,
+            answer: sender,
+        });
+        let full = (lane.waiting.len() >= FULL).then(|| {
+            lane.on_the_way += 1;
+            lane.waiting.drain(..).collect::<Vec<_>>()
+        });
+        let waiting = Waiting {
+            gather: &node.gather,
+            slot,
+            id,
+            answer,
+        };
+        (waiting, full)
+    };
+    if let Some(items) = full {
+        send_in_background(node, runtime, slot, items);
+    }
+    Entered::Waiting(waiting)
+}
+
+/// Sends these, and then whoever has come meanwhile, until nobody waits.
+fn send_in_background(node: &Arc<Node>, runtime: &Handle, slot: u16, items: Vec<Item>) {
+    let on_the_way = Owned {
+        node: node.clone(),
+        slot,
+    };
+    runtime.spawn(async move {
+        send_all(&on_the_way.node, items).await;
+    });
+}
+
+/// As [`OnTheWay`], for a task.
+struct Owned {
+    node: Arc<Node>,
+    slot: u16,
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        drop(OnTheWay {
+            node: &self.node,
+            slot: self.slot,
+        });
+    }
+}
+
+/// Sends these in as few scripts as their order allows.
+async fn send_all(node: &Arc<Node>, items: Vec<Item>) {
+    let now = Instant::now();
+    let live = items
+        .into_iter()
+        .filter(|item| item.deadline > now && !item.answer.is_closed());
+    join_all(
+        batches(live)
+            .into_iter()
+            .map(|batch| send_batch(node, batch)),
+    )
+    .await;
+}
+
+/// Sorts requests into scripts, in the order in which these are to be sent.
+fn batches(items: impl IntoIterator<Item = Item>) -> Vec<Vec<Item>> {
+    let mut batches: Vec<Vec<Item>> = Vec::new();
+    // By name, the batch of the last request about it.
+    let mut last: HashMap<Bytes, usize> = HashMap::new();
+    for item in items {
+        let earliest = item.about().and_then(|name| last.get(name)).copied();
+        let earliest = earliest.unwrap_or(0);
+        let fitting = (earliest..batches.len()).find(|at| {
+            batches[*at].len() < MOST && batches[*at].iter().all(|other| other.goes_with(&item))
+        });
+        let at = fitting.unwrap_or(batches.len());
+        if let Some(name) = item.about() {
+            last.insert(name.clone(), at);
+        }
+        match batches.get_mut(at) {
+            Some(batch) => batch.push(item),
+            None => batches.push(vec![item]),
+        }
+    }
+    batches
+}
+
+async fn send_batch(node: &Arc<Node>, batch: Vec<Item>) {
+    let answers = match &batch[..] {
+        [] => return,
+        [_] => Vec::new(),
+        [first, ..] => together(node, first, &batch).await,
+    };
+    if answers.is_empty() {
+        // It is one, or the server did nothing for all: what is wrong with one is no matter of the others.
+        join_all(batch.into_iter().map(|item| async move {
+            let answer = alone(node, &item.request(), item.deadline).await;
+            let _ = item.answer.send(answer);
+        }))
+        .await;
+        return;
+    }
+    for (item, answer) in batch.into_iter().zip(answers) {
+        // Who has left does not hear it.
+        let _ = item.answer.send(answer);
+    }
+}
+
+/// Sends all in one script; no answers, where the server refused it and did nothing.
+async fn together(node: &Arc<Node>, first: &Item, batch: &[Item]) -> Vec<Answer> {
+    let Some(script) = first.script.gathered else {
+        return Vec::new();
+    };
+    let mut args: Vec<_> = batch.iter().flat_map(|item| &item.args).cloned().collect();
+    let count = |n: usize| decimal(u64::try_from(n).unwrap_or(u64::MAX));
+    args.extend([count(first.keys.len()), count(first.args.len())]);
+    let request = Request::Script {
+        script,
+        keys: batch.iter().flat_map(|item| &item.keys).cloned().collect(),
+        args,
+        late: true,
+    };
+    let deadlines = batch.iter().map(|item| item.deadline);
+    let deadline = deadlines.max().unwrap_or(first.deadline);
+    match alone(node, &request, deadline).await {
+        Ok(Reply::Array(replies)) if replies.len() == batch.len() => {
+            replies.into_iter().map(judge).collect()
+        }
+        Ok(_) => vec![Ok(Reply::Odd("another number of answers")); batch.len()],
+        Err(Fault::Refused { .. }) => Vec::new(),
+        Err(fault) => vec![Err(fault); batch.len()],
+    }
+}
+
+async fn alone(node: &Arc<Node>, request: &Request, deadline: Instant) -> Answer {
+    let link = node.link(deadline).await?;
+    let answer = pin!(node.execute_alone(&link, request, false, deadline));
+    answer.await
+}
+
+/// What one of many was answered.
+fn judge(reply: Reply) -> Answer {
+    match &reply {
+        Reply::Array(parts) => match &parts[..] {
+            [Reply::Text(mark), Reply::Text(text)] if mark.as_ref() == b"!" => {
+                let text = String::from_utf8_lossy(text);
+                let text = crate::error::cut(&text).to_owned();
+                Err(Fault::Refused {
+                    refusal: Refusal::classify(&text).unwrap_or(Refusal::Other),
+                    text,
+                })
+            }
+            _ => Ok(reply),
+        },
+        _ => Ok(reply),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::script::{PROBE_TTL, RENEW_HASH};
+
+    /// One who waits, with its own number as an argument.
+    fn item(id: u64, script: &'static Script, name: &'static str, args: usize) -> Item {
+        Item {
+            id,
+            script,
+            keys: vec![Bytes::from_static(name.as_bytes())],
+            args: vec![decimal(id); args],
+            deadline: Instant::now(),
+            answer: oneshot::channel().0,
+        }
+    }
+
+    fn ids(items: Vec<Item>) -> Vec<Vec<u64>> {
+        let batches = batches(items).into_iter();
+        let ids = |batch: Vec<Item>| batch.iter().map(|item| item.id).collect();
+        batches.map(ids).collect()
+    }
+
+    #[test]
+    fn equal_scripts_go_together_and_others_beside_them() {
+        let (one, other) = (&RENEW_HASH, &PROBE_TTL);
+        let items = vec![
+            item(1, one, "a", 1),
+            item(2, other, "b", 1),
+            item(3, one, "c", 1),
+            item(4, one, "d", 2),
+            item(5, other, "e", 1),
+        ];
+        assert_eq!(ids(items), [vec![1, 3], vec![2, 5], vec![4]]);
+    }
+
+    #[test]
+    fn who_asks_later_about_a_name_is_never_sent_earlier() {
+        let (one, other) = (&RENEW_HASH, &PROBE_TTL);
+        let items = vec![
+            item(1, one, "a", 1),
+            item(2, other, "b", 1),
+            // Not with the first, which goes before what was said about its name.
+            item(3, one, "b", 1),
+            item(4, one, "c", 1),
+            item(5, other, "b", 1),
+            item(6, one, "b", 1),
+            // In the order of the line within a script.
+            item(7, one, "a", 1),
+        ];
+        assert_eq!(
+            ids(items),
+            [vec![1, 4, 7], vec![2], vec![3], vec![5], vec![6]]
+        );
+    }
+
+    #[test]
+    fn no_script_is_longer_than_it_may_be() {
+        let most = u64::try_from(MOST).expect("small");
+        let items = (0..most + 3).map(|id| item(id, &RENEW_HASH, "a", 1));
+        let lengths: Vec<_> = batches(items).iter().map(Vec::len).collect();
+        assert_eq!(lengths, [MOST, 3]);
+    }
+
+    #[test]
+    fn an_error_among_answers_is_that_of_one() {
+        let text = |text: &'static str| Reply::Text(Bytes::from_static(text.as_bytes()));
+        let error = |said| judge(Reply::Array(vec![text("!"), text(said)]));
+        assert!(matches!(
+            error("WRONGTYPE Operation against a key"),
+            Err(Fault::Refused {
+                refusal: Refusal::WrongType,
+                ..
+            })
+        ));
+        // As the older servers have it.
+        assert!(matches!(
+            error("ERR @user_script: 3: WRONGTYPE Operation against a key"),
+            Err(Fault::Refused {
+                refusal: Refusal::WrongType,
+                ..
+            })
+        ));
+        assert!(matches!(
+            error("nonsense"),
+            Err(Fault::Refused {
+                refusal: Refusal::Other,
+                ..
+            })
+        ));
+        let granted = Reply::Array(vec![Reply::Int(1), Reply::Int(1)]);
+        assert_eq!(judge(granted.clone()).expect("an answer"), granted);
+        assert_eq!(judge(Reply::Nil).expect("an answer"), Reply::Nil);
+    }
+}
