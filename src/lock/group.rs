@@ -360,6 +360,47 @@ impl Client {
 mod tests {
     use super::*;
 
+    /// The rules of the codec, at the ends of what each of them covers.
+    #[test]
+    fn values_are_encoded_at_the_ends_of_every_range() {
+        let long = |number: i64| GroupValue::from(number).0;
+        assert_eq!(long(63), [LONG, 126]);
+        assert_eq!(long(-64), [LONG, 127]);
+        assert_eq!(long(64), [LONG, 0x80, 1]);
+        assert_eq!(long(-65), [LONG, 0x81, 1]);
+        assert_eq!(
+            long(i64::MAX),
+            [&[LONG, 0xfe][..], &[0xff; 8]].concat(),
+            "nine bytes, the last with all eight bits"
+        );
+        assert_eq!(long(i64::MIN), [&[LONG][..], &[0xff; 9]].concat());
+        let int = |number: i32| GroupValue::from(number).0;
+        assert_eq!(int(63), [INTEGER, 126]);
+        assert_eq!(int(64), [INTEGER, 0x80, 1]);
+        assert_eq!(int(i32::MAX), [INTEGER, 0xfe, 0xff, 0xff, 0xff, 0x0f]);
+        assert_eq!(int(i32::MIN), [INTEGER, 0xff, 0xff, 0xff, 0xff, 0x0f]);
+
+        let text = |text: &str| GroupValue::from(text).0;
+        // Units of one, two and three bytes, at both ends of each.
+        assert_eq!(
+            text("\u{7f}\u{80}\u{7ff}\u{800}\u{ffff}"),
+            [
+                STRING, 0x86, 0x7f, 0xc2, 0x80, 0xdf, 0xbf, 0xe0, 0xa0, 0x80, 0xef, 0xbf, 0xbf
+            ]
+        );
+        // A length is one more than there are units; 63 is the last that fits in six bits.
+        assert_eq!(text(&"a".repeat(62))[..3], [STRING, 0xbf, b'a']);
+        assert_eq!(text(&"a".repeat(63))[..3], [STRING, 0xc0, 1]);
+        assert_eq!(
+            text(&"a".repeat(64 * 128 - 1))[..4],
+            [STRING, 0xc0, 0x80, 1]
+        );
+        assert_eq!(
+            text(&"a".repeat(64 * 127 - 1))[..4],
+            [STRING, 0xc0, 127, b'a']
+        );
+    }
+
     #[test]
     fn values_hash_to_the_fields_of_a_jvm() {
         let cases = [

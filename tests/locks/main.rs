@@ -8,6 +8,7 @@ mod fair_model;
 mod fenced;
 mod group;
 mod hand_over;
+mod handles;
 mod laws;
 mod multi;
 mod multi_faults;
