@@ -19,11 +19,13 @@ mod options;
 mod order;
 mod participant;
 mod peer;
+mod plot;
 mod runner;
 mod stage;
 mod table;
 mod tally;
 mod workload;
+mod write;
 
 use std::process::ExitCode;
 

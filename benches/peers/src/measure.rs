@@ -200,6 +200,8 @@ pub(crate) fn holds(stage: &Stage, peer: &Peer, plan: &Plan) -> Result<Figures> 
     if !peer.is_limit() {
         let round = plan.watchdog / 3;
         let rounds = f64::from(plan.renewals);
+        // All were taken at about the same time; from between two rounds to between two others.
+        sleep(round / 2);
         let (client_before, server_before) = (child.cpu(), stage.server_cpu());
         sleep(round * plan.renewals);
         let client = (child.cpu() - client_before) * 1e3 / rounds;

@@ -63,8 +63,8 @@ impl Metric {
 
     fn digits(self) -> usize {
         match self {
-            Metric::MovedShare | Metric::Commands | Metric::AllWait | Metric::LastGrant => 2,
-            Metric::WaitMiddle | Metric::Jain => 3,
+            Metric::MovedShare | Metric::Commands | Metric::AllWait => 2,
+            Metric::WaitMiddle | Metric::Jain | Metric::LastGrant => 3,
             Metric::ClientCpu
             | Metric::ServerCpu
             | Metric::WaitMost

@@ -13,6 +13,7 @@ use crate::{
     stage::Stage,
     table,
     workload::{Pairs, Shape, WORKLOADS, Workload},
+    write,
 };
 
 /// A workload and what came of it.
@@ -65,6 +66,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         outcomes.push(outcome);
     }
     drop(casts);
+    if let Some(folder) = write::folder(options) {
+        write::write(&folder, &machine, &plan, &outcomes)?;
+    }
     judge(&outcomes)
 }
 

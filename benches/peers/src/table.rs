@@ -84,10 +84,26 @@ pub(crate) fn text(outcome: &Outcome) -> String {
         }
         text.push('\n');
     }
-    for row in &outcome.rows {
-        if let Some(problem) = &row.problem {
-            text += &format!("{}: {problem}\n", row.peer);
+    text + &problems(outcome)
+}
+
+/// For the page.
+pub(crate) fn markdown(outcome: &Outcome) -> String {
+    let mut text = String::new();
+    for (at, row) in cells(outcome).iter().enumerate() {
+        text += &format!("| {} |\n", row.join(" | "));
+        if at == 0 {
+            text += &format!("|---|{}\n", "--:|".repeat(row.len() - 1));
         }
     }
-    text
+    match problems(outcome) {
+        problems if problems.is_empty() => text,
+        problems => text + "\n" + &problems,
+    }
+}
+
+/// Who failed, and how.
+fn problems(outcome: &Outcome) -> String {
+    let told = |row: &Row| Some(format!("{}: {}\n", row.peer, row.problem.as_ref()?));
+    outcome.rows.iter().filter_map(told).collect()
 }
