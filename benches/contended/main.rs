@@ -16,30 +16,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redlatch::{
-    Client, Owner,
-    fred::{
-        prelude::{Client as Fred, ClientLike, LuaInterface},
-        types::{Key, Value},
-        util::sha1_hash,
-    },
-};
+use redlatch::{Client, Owner};
 use redlatch_support::{Server, unique_name};
 use tokio::{runtime, task::JoinSet};
 
-use self::kit::{CpuTime, Result, Spread};
+use self::kit::{
+    CpuTime, Result, Spread,
+    raw::{OWNERS, Raw},
+};
 
 #[path = "../kit/mod.rs"]
 mod kit;
-
-const ACQUIRE: &str = include_str!("../../src/scripts/reentrant/acquire.lua");
-const PASS: &str = include_str!("../../src/scripts/reentrant/pass.lua");
-const TTL_MS: &str = "30000";
-/// Owners as long as redlatch's own.
-const OWNERS: [&str; 2] = [
-    "0b1f6d2c-7f0e-4d7e-9a55-3a5d6c1e8f42:17",
-    "0b1f6d2c-7f0e-4d7e-9a55-3a5d6c1e8f42:18",
-];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -117,7 +104,7 @@ async fn case(
         let builder = builder.local_hand_over(0, Duration::ZERO);
         freeing.push(builder.connect().await?);
     }
-    let fred = kit::raw_client(url, &[ACQUIRE, PASS]).await?;
+    let fred = Raw::connect(url).await?;
     let mut figures = [const { Vec::new() }; 3];
     for round in 0..=rounds {
         let all = [
@@ -135,7 +122,7 @@ async fn case(
     for client in passing.into_iter().chain(freeing) {
         client.close(Duration::from_secs(2)).await;
     }
-    fred.quit().await?;
+    fred.close().await?;
     report(fight.title, &figures);
     Ok(())
 }
@@ -226,31 +213,22 @@ async fn ours(
 
 /// One script a hand-over, one after the other: no round trip can be saved.
 async fn limit(
-    client: &Fred,
+    raw: &Raw,
     fight: &Fight,
     slice: Duration,
     server: Option<&Server>,
 ) -> Result<Figure> {
     let name = unique_name("limit");
-    let (acquire, pass) = (sha1_hash(ACQUIRE), sha1_hash(PASS));
-    let keys = || vec![Key::from(&name)];
-    let mut granted: Value = client
-        .evalsha(acquire.as_str(), keys(), vec![TTL_MS, OWNERS[0], "1"])
-        .await?;
+    raw.acquire(&name, OWNERS[0], 1).await?;
     let before = Before::now(server);
     let until = Instant::now() + slice;
     let mut passes = 0;
     while Instant::now() < until {
-        if granted != Value::Array(vec![1.into(), 1.into()]) {
-            return Err(format!("unexpected: {granted:?}").into());
-        }
         if !fight.held.is_zero() {
             tokio::time::sleep(fight.held).await;
         }
         let [from, to] = if passes % 2 == 0 { [0, 1] } else { [1, 0] }.map(|at: usize| OWNERS[at]);
-        granted = client
-            .evalsha(pass.as_str(), keys(), vec![from, to, TTL_MS])
-            .await?;
+        raw.pass(&name, from, to).await?;
         passes += 1;
     }
     Ok(before.figure(passes, &[1], Duration::ZERO, server))

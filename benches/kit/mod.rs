@@ -11,6 +11,9 @@ use redlatch::fred::{
 };
 use redlatch_support::Server;
 
+pub(crate) mod raw;
+pub(crate) mod tool;
+
 pub(crate) type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 
 /// Clock ticks a second in `/proc/self/stat`; the same on every Linux.

@@ -23,41 +23,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redlatch::fred::{
-    prelude::{Client as Fred, ClientLike, LuaInterface},
-    types::{Key, Value},
-    util::sha1_hash,
-};
 use redlatch_support::unique_name;
 use tokio::{runtime, task::JoinSet};
 
-use self::{
-    kit::{CpuTime, Result, Spread},
-    tool::{Tool, find_tool},
+use self::kit::{
+    CpuTime, Result, Spread,
+    raw::{OWNERS, Raw, announcement},
+    tool::{Figure, HELD_PER_RELEASE, Tool, find_tool},
 };
 
 #[path = "../kit/mod.rs"]
 mod kit;
-mod tool;
 
-const ACQUIRE: &str = include_str!("../../src/scripts/reentrant/acquire.lua");
-const RELEASE: &str = concat!(
-    include_str!("../../src/scripts/publish/announce.lua"),
-    include_str!("../../src/scripts/reentrant/release.lua")
-);
-/// The watchdog's time to live, as redlatch sends it.
-const TTL_MS: &str = "30000";
-/// An owner as long as redlatch's own.
-const OWNER: &str = "0b1f6d2c-7f0e-4d7e-9a55-3a5d6c1e8f42:17";
-const CHANNEL: &str = "redisson_lock__channel";
-/// Names that `redis-benchmark` draws from: so many that a free one is met nearly always.
-const FREE_NAMES: u32 = 2_000_000_000;
-/// Held names for each release that `redis-benchmark` sends.
-const HELD_PER_RELEASE: u64 = 10;
-/// Locks many names at once, for `redis-benchmark` to release: `prefix`, first, last, owner.
-const HOLD_MANY: &str = "for i = ARGV[2], ARGV[3] do \
-    local key = ARGV[1] .. string.format('%012d', i) \
-    redis.call('hset', key, ARGV[4], 1) redis.call('pexpire', key, 60000) end";
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if !arguments.iter().any(|argument| argument == "--bench") {
@@ -123,7 +100,7 @@ fn compare(quick: bool) -> Result<()> {
 /// All contenders in turns.
 async fn case(title: &str, tasks: usize, plan: Plan, url: &str, tool: Option<&Tool>) -> Result<()> {
     let redlatch = redlatch::Client::connect(url).await?;
-    let fred = kit::raw_client(url, &[ACQUIRE, RELEASE]).await?;
+    let fred = Raw::connect(url).await?;
     let prefix = unique_name("bench");
     let warm_up = plan.slice / 2;
     let ours = |slice| with_redlatch(&redlatch, &prefix, tasks, slice);
@@ -139,12 +116,12 @@ async fn case(title: &str, tasks: usize, plan: Plan, url: &str, tool: Option<&To
         figures[1].push(theirs(plan.slice).await?);
         if let Some(tool) = tool {
             let names = format!("{prefix}:{round}:{{held}}:");
-            hold_many(&fred, &names, requests * HELD_PER_RELEASE).await?;
+            fred.hold_many(&names, requests * HELD_PER_RELEASE).await?;
             figures[2].push(tool.measure(url, &prefix, &names, tasks, requests)?);
         }
     }
     redlatch.close(Duration::from_secs(2)).await;
-    fred.quit().await?;
+    fred.close().await?;
 
     println!(
         "\n{title}\n{:<28}{:>9}{:>20}{:>14}",
@@ -184,14 +161,6 @@ async fn case(title: &str, tasks: usize, plan: Plan, url: &str, tool: Option<&To
     Ok(())
 }
 
-/// One slice of one contender.
-#[derive(Clone, Copy)]
-struct Figure {
-    pairs_per_second: f64,
-    /// Processor time of the client, where the system tells.
-    cpu_us: Option<f64>,
-}
-
 async fn with_redlatch(
     client: &redlatch::Client,
     prefix: &str,
@@ -218,33 +187,17 @@ async fn with_redlatch(
     .await
 }
 
-async fn with_fred(client: &Fred, prefix: &str, tasks: usize, slice: Duration) -> Result<Figure> {
-    let (acquire, release) = (sha1_hash(ACQUIRE), sha1_hash(RELEASE));
+async fn with_fred(raw: &Raw, prefix: &str, tasks: usize, slice: Duration) -> Result<Figure> {
     timed(slice, |until, all| {
         for task in 0..tasks {
-            let (client, acquire, release) = (client.clone(), acquire.clone(), release.clone());
+            let raw = raw.clone();
             let name = format!("{prefix}:raw:{task}");
-            let announcement = format!("PUBLISH {CHANNEL}:{{{name}}}");
+            let announcement = announcement(&name);
             all.spawn(async move {
                 let mut pairs = 0_u64;
                 while Instant::now() < until {
-                    let granted: Value = client
-                        .evalsha(
-                            acquire.as_str(),
-                            vec![Key::from(&name)],
-                            vec![TTL_MS, OWNER, "1"],
-                        )
-                        .await?;
-                    let freed: Value = client
-                        .evalsha(
-                            release.as_str(),
-                            vec![Key::from(&name)],
-                            vec![OWNER, "0", TTL_MS, announcement.as_str()],
-                        )
-                        .await?;
-                    if granted != Value::Array(vec![1.into(), 1.into()]) || freed != 1.into() {
-                        return Err(format!("unexpected: {granted:?} {freed:?}").into());
-                    }
+                    raw.acquire(&name, OWNERS[0], 1).await?;
+                    raw.release(&name, OWNERS[0], 0, &announcement).await?;
                     pairs += 1;
                 }
                 Ok(pairs)
@@ -274,21 +227,4 @@ async fn timed(
         pairs_per_second: pairs / elapsed,
         cpu_us: cpu.map(|seconds| seconds * 1e6 / pairs),
     })
-}
-
-/// Locks the names `prefix000000000000` and so on.
-async fn hold_many(client: &Fred, prefix: &str, names: u64) -> Result<()> {
-    const BATCH: u64 = 5_000;
-    for first in (0..names).step_by(BATCH as usize) {
-        let last = (first + BATCH).min(names) - 1;
-        let (first, last) = (first.to_string(), last.to_string());
-        client
-            .eval::<(), _, _, _>(
-                HOLD_MANY,
-                Vec::<Key>::new(),
-                vec![prefix, &first, &last, OWNER],
-            )
-            .await?;
-    }
-    Ok(())
 }

@@ -23,6 +23,13 @@ pub struct DriverJar {
 }
 
 impl DriverJar {
+    /// Runs a main class of the driver.
+    pub fn command(&self, main: &str) -> Command {
+        let mut command = Command::new(&self.java);
+        command.arg("-cp").arg(&self.classpath).arg(main);
+        command
+    }
+
     /// How long the build took; `None` when an earlier build was still good.
     pub fn build_time(&self) -> Option<Duration> {
         self.build_time
@@ -36,8 +43,7 @@ impl DriverJar {
 ///
 /// When the driver does not compile, and, under `CI=true`, whenever it cannot be had.
 pub fn jvm_or_skip(test: &str) -> Option<&'static DriverJar> {
-    static DRIVER: OnceLock<Result<DriverJar, String>> = OnceLock::new();
-    match DRIVER.get_or_init(|| build(&availability()?)) {
+    match driver() {
         Ok(driver) => Some(driver),
         Err(reason) if std::env::var("CI").is_ok_and(|ci| ci == "true") => {
             panic!("{test} needs a JDK and Maven, and may not be skipped in CI: {reason}")
@@ -47,6 +53,19 @@ pub fn jvm_or_skip(test: &str) -> Option<&'static DriverJar> {
             None
         }
     }
+}
+
+/// The driver, built once for the sources as they are now; the error says what is missing.
+///
+/// # Panics
+///
+/// When the driver does not compile.
+pub fn driver() -> Result<&'static DriverJar, String> {
+    static DRIVER: OnceLock<Result<DriverJar, String>> = OnceLock::new();
+    DRIVER
+        .get_or_init(|| build(&availability()?))
+        .as_ref()
+        .map_err(Clone::clone)
 }
 
 /// One line on stderr, past the test harness, which keeps `eprintln!` of a passing test to itself.

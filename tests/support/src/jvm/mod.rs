@@ -63,7 +63,7 @@ mod token;
 mod tools;
 
 pub use answer::{Interval, JvmError, Pending, Reply};
-pub use build::{DriverJar, jvm_or_skip};
+pub use build::{DriverJar, driver, jvm_or_skip};
 pub use options::{JvmMode, JvmOptions, JvmSharding};
 pub use process::Jvm;
 pub use thread::{Answer, JvmThread, answer, follow};

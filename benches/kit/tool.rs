@@ -10,8 +10,22 @@ use redlatch::fred::{prelude::Config, types::config::ServerConfig, util::sha1_ha
 use redlatch_support::{Flavor, Server, finder, unique_name};
 
 use super::{
-    ACQUIRE, CHANNEL, CpuTime, FREE_NAMES, Figure, HELD_PER_RELEASE, OWNER, RELEASE, Result, TTL_MS,
+    CpuTime, Result,
+    raw::{ACQUIRE, CHANNEL, OWNERS, RELEASE, TTL_MS},
 };
+
+/// Names that it draws from for acquires: so many that a free one is met nearly always.
+const FREE_NAMES: u32 = 2_000_000_000;
+/// Held names for each release that it sends.
+pub(crate) const HELD_PER_RELEASE: u64 = 10;
+
+/// One slice of one contender.
+#[derive(Clone, Copy)]
+pub(crate) struct Figure {
+    pub(crate) pairs_per_second: f64,
+    /// Processor time of the client, where the system tells.
+    pub(crate) cpu_us: Option<f64>,
+}
 
 /// `redis-benchmark`, or its twin of Valkey.
 pub(crate) struct Tool {
@@ -100,7 +114,7 @@ impl Tool {
     ) -> Result<Figure> {
         let free = format!("{prefix}:{{free}}:__rand_int__");
         let held_name = format!("{held}__rand_int__");
-        let channel = format!("{CHANNEL}:{held_name}");
+        let announcement = format!("PUBLISH {CHANNEL}:{held_name}");
         let (acquire, release) = (sha1_hash(ACQUIRE), sha1_hash(RELEASE));
         let before = CpuTime::now();
         let acquires = self.requests_per_second(
@@ -108,7 +122,7 @@ impl Tool {
             clients,
             requests,
             u64::from(FREE_NAMES),
-            &["evalsha", &acquire, "1", &free, TTL_MS, OWNER, "1"],
+            &["evalsha", &acquire, "1", &free, TTL_MS, OWNERS[0], "1"],
         )?;
         let releases = self.requests_per_second(
             url,
@@ -116,7 +130,14 @@ impl Tool {
             requests,
             requests * HELD_PER_RELEASE,
             &[
-                "evalsha", &release, "2", &held_name, &channel, OWNER, "0", TTL_MS, "PUBLISH",
+                "evalsha",
+                &release,
+                "1",
+                &held_name,
+                OWNERS[0],
+                "0",
+                TTL_MS,
+                &announcement,
             ],
         )?;
         let cpu = before.and_then(|before| Some(CpuTime::now()?.children - before.children));
