@@ -252,6 +252,57 @@ async fn a_live_head_that_is_put_out_comes_back_in_front() {
     close(holder).await;
 }
 
+/// Whoever comes back in front of others has added nothing to their deadlines, so it takes nothing away when it gets in. It
+/// did, and a JVM that got in next took the rest: who was cut off at that time lost its place within moments.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_back_in_front_takes_no_time_from_others() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.port()).await;
+    let connect = async |url: String| Client::connect(url).await.expect("connects");
+    let (client, holder) = (connect(server.url()).await, connect(server.url()).await);
+    let cut_off = connect(proxy.url()).await;
+    let (name, direct) = (name("in-front"), server.direct());
+    let guard = holder.fair_lock(&*name).lock().await.expect("free");
+    let back = stands(&direct, client.fair_lock(&*name), 0).await;
+    put(&direct, &name, "jvm:1", now(&direct) + JVM_WAIT);
+    let behind = stands(&direct, cut_off.fair_lock(&*name), 2).await;
+    // From here on it says nothing.
+    proxy.black_hole(true);
+    let places = queue(&direct, &name);
+    // It had been put out before the others came; in one step with the time that its place had added.
+    let put_out = "redis.call('lpop', KEYS[1]) redis.call('zrem', KEYS[2], ARGV[1]) \
+                   redis.call('zincrby', KEYS[2], -ARGV[3], ARGV[2])";
+    let (queued, timed) = (
+        format!("redisson_lock_queue:{{{name}}}"),
+        format!("redisson_lock_timeout:{{{name}}}"),
+    );
+    let wait = JVM_WAIT.to_string();
+    direct
+        .cmd(&[
+            "EVAL", put_out, "2", &queued, &timed, &places[0], &places[2], &wait,
+        ])
+        .accepted();
+    let had = deadline(&direct, &name, &places[2]);
+    assert!(had - now(&direct) < JVM_WAIT + 9_000, "one before it");
+    eventually_async("it is back", secs(5), async || {
+        queue(&direct, &name) == places
+    })
+    .await;
+    guard.unlock().await.expect("held");
+    let (back, _) = back.await.expect("joins").expect("granted");
+    assert_eq!(queue(&direct, &name), places[1..]);
+    // What is left of it when the JVM gets in is its own.
+    let has = deadline(&direct, &name, &places[2]);
+    assert_eq!(has, had, "{} ms less", had - has);
+    behind.abort();
+    back.unlock().await.expect("held");
+    direct.flushall();
+    server.nothing_was_refused();
+    for client in [client, holder] {
+        close(client).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn flaw_7_places_are_given_up_on_every_way_out() {
     let (client, holder, name, direct) = (client().await, client().await, name("out"), direct());

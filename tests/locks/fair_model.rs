@@ -144,8 +144,9 @@ impl World {
     }
 
     fn close_up(&mut self, from: usize, least: i64) {
-        for waiter in &mut self.queue[from..] {
-            if waiter.deadline - PLACE >= least {
+        for (at, waiter) in self.queue.iter_mut().enumerate().skip(from) {
+            let needed = self.now + at as i64 * WAIT + PLACE;
+            if waiter.deadline - PLACE >= least.max(needed) {
                 waiter.deadline -= PLACE;
             } else if waiter.deadline < least && waiter.alive {
                 waiter.deadline = least;

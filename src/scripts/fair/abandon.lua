@@ -15,7 +15,7 @@ if not place then
 end
 redis.call('lrem', KEYS[2], 0, ARGV[1])
 local left = redis.call('pttl', KEYS[1])
-close_up(KEYS[2], KEYS[3], ARGV[2], place, at + math.max(math.min(left, 30000), 0))
+close_up(KEYS[2], KEYS[3], ARGV[2], place, at, left)
 if left == -2 then
   turn(KEYS[2], KEYS[3], ARGV[2], at)
 end

@@ -35,11 +35,14 @@ end
 local function is_deaf(call, owner)
   return announce(call .. ':' .. owner, '0') == 0
 end
--- Takes back what a place of ours added to the deadlines behind it, but leaves who listens at least until `least`.
-local function close_up(queue, deadlines, call, from, least)
-  for _, owner in ipairs(redis.call('lrange', queue, from, -1)) do
+-- Takes back what a place of ours added to the deadlines behind it, of those only who have more than their own place
+-- takes: whoever came back in front added nothing. Leaves who listens at least until `least`.
+local function close_up(queue, deadlines, call, from, at, left)
+  local least = at + math.max(math.min(left, 30000), 0)
+  for behind, owner in ipairs(redis.call('lrange', queue, from, -1)) do
     local deadline = deadline_of(deadlines, owner)
-    if deadline and deadline - PLACE >= least then
+    local needed = at + (from + behind - 1) * WAIT + PLACE
+    if deadline and deadline - PLACE >= math.max(least, needed) then
       set_deadline(deadlines, owner, deadline - PLACE)
     elseif deadline and deadline < least and not is_deaf(call, owner) then
       set_deadline(deadlines, owner, least)
