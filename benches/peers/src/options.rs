@@ -82,9 +82,9 @@ impl Options {
                 counted: Duration::from_millis(50),
                 processes: 2,
                 names: 200,
-                patience: Duration::from_secs(2),
+                patience: Duration::from_secs(1),
                 idle: Duration::from_millis(300),
-                watchdog: Duration::from_millis(1_500),
+                watchdog: Duration::from_millis(1_200),
                 renewals: 1,
             };
         }

@@ -41,16 +41,14 @@ fn plot_of(outcome: &Outcome) -> String {
 }
 
 fn page(machine: &Machine, plan: &Plan, outcomes: &[Outcome]) -> String {
-    let command: Vec<String> = std::env::args().skip(1).collect();
+    let command = command(std::env::args().skip(1));
     let mut page = format!(
         "# Benchmarks\n\nWritten by `cargo run --release -p redlatch-peers -- {}`, which anybody can run; do not edit. How it \
          measures is in [benches/peers](../../benches/peers/src/main.rs).\n\n{machine}.\n\n\
          {} rounds of {:?} a participant, in turns; medians, with the lowest and the highest. Ratios are those within a round: \
          \"of limit\" is against raw fred, \"of redis-b.\" against redis-benchmark, both with the scripts of redlatch. A figure \
          above 1 is not magic: who sends several requests in one write, or does less in the server, passes them.\n\n",
-        command.join(" "),
-        plan.rounds,
-        plan.slice,
+        command, plan.rounds, plan.slice,
     );
     page += "| participant | version | settings |\n|---|---|---|\n";
     for peer in &PEERS {
@@ -73,6 +71,20 @@ fn page(machine: &Machine, plan: &Plan, outcomes: &[Outcome]) -> String {
         page += &table::markdown(outcome);
     }
     page
+}
+
+/// The options that matter to who runs it again: not where it has been written to.
+fn command(mut arguments: impl Iterator<Item = String>) -> String {
+    let mut kept = vec!["--write".to_owned()];
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--out" => drop(arguments.next()),
+            "--write" => {}
+            other if other.starts_with("--out=") => {}
+            _ => kept.push(argument),
+        }
+    }
+    kept.join(" ")
 }
 
 const COLUMNS: &str = "\n\
