@@ -3,7 +3,11 @@
 // Each benchmark is built with all of it, and uses a part.
 #![allow(dead_code)]
 
-use std::{error::Error, fs, process::ExitCode};
+use std::{
+    error::Error,
+    fs,
+    process::{self, ExitCode},
+};
 
 use redlatch::fred::{
     prelude::{Builder, Client as Fred, ClientLike, Config, LuaInterface},
@@ -16,7 +20,7 @@ pub(crate) mod tool;
 
 pub(crate) type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 
-/// Clock ticks a second in `/proc/self/stat`; the same on every Linux.
+/// Clock ticks a second in `/proc/PID/stat`; the same on every Linux.
 const TICKS: f64 = 100.0;
 
 /// A server of our own, or the one that `REDIS_URL` names, and its address.
@@ -93,7 +97,12 @@ pub(crate) struct CpuTime {
 
 impl CpuTime {
     pub(crate) fn now() -> Option<Self> {
-        let stat = fs::read_to_string("/proc/self/stat").ok()?;
+        Self::of(process::id())
+    }
+
+    /// What another process has had so far.
+    pub(crate) fn of(pid: u32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The name in brackets may hold anything; the 14th to 17th field come after it.
         let (_, fields) = stat.rsplit_once(") ")?;
         let ticks: Vec<f64> = fields

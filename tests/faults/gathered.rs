@@ -32,6 +32,11 @@ async fn ended(takings: Vec<Taking>) -> Vec<Result<LockGuard>> {
     results
 }
 
+async fn granted(takings: Vec<Taking>) -> Vec<LockGuard> {
+    let results = ended(takings).await.into_iter();
+    results.map(|result| result.expect("free")).collect()
+}
+
 /// All at once.
 async fn give_back(guards: Vec<LockGuard>) {
     let giving: Vec<_> = guards
@@ -52,22 +57,12 @@ async fn many_locks_are_taken_and_given_back_in_few_scripts() {
     let rig = Rig::new(Through::Waiter).await;
     // Both scripts are known after this.
     for _ in 0..2 {
-        let guards = ended(take_all(&rig.holder, |n| format!("few-{n}"))).await;
-        give_back(
-            guards
-                .into_iter()
-                .map(|guard| guard.expect("free"))
-                .collect(),
-        )
-        .await;
+        let guards = granted(take_all(&rig.holder, |n| format!("few-{n}"))).await;
+        give_back(guards).await;
     }
     let direct = rig.direct();
     direct.reset_stats();
-    let guards = ended(take_all(&rig.holder, |n| format!("few-{n}"))).await;
-    let guards: Vec<_> = guards
-        .into_iter()
-        .map(|guard| guard.expect("free"))
-        .collect();
+    let guards = granted(take_all(&rig.holder, |n| format!("few-{n}"))).await;
     assert_eq!(direct.cmd(&["DBSIZE"]).int(), MANY as i64);
     let taken = direct.command_calls("evalsha");
     for (number, guard) in guards.iter().enumerate() {
@@ -194,11 +189,7 @@ async fn each_finds_out(action: Action) {
     let rig = Rig::with(Through::Holder, |builder| builder.command_timeout(ms(500))).await;
     for what in ["take", "give"] {
         let taking = rig.proxy.rule(gathered().times(2).action(action.clone()));
-        let results = ended(take_all(&rig.holder, |n| format!("{what}-{n}"))).await;
-        let guards: Vec<_> = results
-            .into_iter()
-            .map(|guard| guard.expect("in time"))
-            .collect();
+        let guards = granted(take_all(&rig.holder, |n| format!("{what}-{n}"))).await;
         assert!(taking.hits() > 0, "nothing was gathered");
         taking.remove();
         assert_eq!(rig.direct().cmd(&["DBSIZE"]).int(), MANY as i64);
@@ -231,15 +222,9 @@ async fn scripts_that_are_forgotten_on_the_way_are_loaded_again() {
     let rig = Rig::new(Through::Waiter).await;
     let direct = rig.direct();
     for _ in 0..3 {
-        let guards = ended(take_all(&rig.holder, |n| format!("again-{n}"))).await;
+        let guards = granted(take_all(&rig.holder, |n| format!("again-{n}"))).await;
         direct.cmd(&["SCRIPT", "FLUSH"]).accepted();
-        give_back(
-            guards
-                .into_iter()
-                .map(|guard| guard.expect("free"))
-                .collect(),
-        )
-        .await;
+        give_back(guards).await;
         direct.cmd(&["SCRIPT", "FLUSH"]).accepted();
     }
     rig.end().await;
@@ -249,14 +234,8 @@ async fn scripts_that_are_forgotten_on_the_way_are_loaded_again() {
 async fn who_leaves_before_it_was_sent_asks_for_nothing() {
     let rig = Rig::new(Through::Holder).await;
     // Known scripts, so that the first four keep the others waiting.
-    let guards = ended(take_all(&rig.holder, |n| format!("leave-{n}"))).await;
-    give_back(
-        guards
-            .into_iter()
-            .map(|guard| guard.expect("free"))
-            .collect(),
-    )
-    .await;
+    let guards = granted(take_all(&rig.holder, |n| format!("leave-{n}"))).await;
+    give_back(guards).await;
     let late = rig.proxy.rule(
         Rule::new("EVALSHA")
             .times(4)
@@ -279,8 +258,7 @@ async fn who_leaves_before_it_was_sent_asks_for_nothing() {
             "granted before it was answered"
         );
     }
-    let stay = ended(stay.into_iter().map(|(_, taking)| taking).collect()).await;
-    let guards: Vec<_> = stay.into_iter().map(|guard| guard.expect("free")).collect();
+    let guards = granted(stay.into_iter().map(|(_, taking)| taking).collect()).await;
     late.remove();
     let direct = rig.direct();
     eventually_async("the others are gone", secs(5), async || {
@@ -295,14 +273,8 @@ async fn who_leaves_before_it_was_sent_asks_for_nothing() {
 #[tokio::test]
 async fn a_server_that_stands_still_keeps_nobody_beyond_its_time() {
     let rig = Rig::with(Through::Waiter, |builder| builder.command_timeout(ms(400))).await;
-    let guards = ended(take_all(&rig.holder, |n| format!("still-{n}"))).await;
-    give_back(
-        guards
-            .into_iter()
-            .map(|guard| guard.expect("free"))
-            .collect(),
-    )
-    .await;
+    let guards = granted(take_all(&rig.holder, |n| format!("still-{n}"))).await;
+    give_back(guards).await;
     rig.server.freeze();
     let begun = Instant::now();
     let takings: Vec<Taking> = (0..MANY)

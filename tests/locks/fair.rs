@@ -11,8 +11,13 @@ use crate::common::{client, close, direct, ms, name, nothing_but, secs};
 /// What a JVM's waiter adds to its deadline.
 const JVM_WAIT: i64 = 300_000;
 
+/// The keys of the queue and of its deadlines.
+fn keys(name: &str) -> [String; 2] {
+    ["redisson_lock_queue", "redisson_lock_timeout"].map(|key| format!("{key}:{{{name}}}"))
+}
+
 fn queue(direct: &Direct, name: &str) -> Vec<String> {
-    let key = format!("redisson_lock_queue:{{{name}}}");
+    let [key, _] = keys(name);
     direct
         .cmd(&["LRANGE", &key, "0", "-1"])
         .accepted()
@@ -20,7 +25,7 @@ fn queue(direct: &Direct, name: &str) -> Vec<String> {
 }
 
 fn deadline(direct: &Direct, name: &str, owner: &str) -> i64 {
-    let key = format!("redisson_lock_timeout:{{{name}}}");
+    let [_, key] = keys(name);
     direct.cmd(&["ZSCORE", &key, owner]).int()
 }
 
@@ -32,8 +37,7 @@ fn now(direct: &Direct) -> i64 {
 
 /// Puts somebody into the queue as a JVM's client would, with nobody behind it that listens.
 fn put(direct: &Direct, name: &str, owner: &str, deadline: i64) {
-    let keys =
-        ["redisson_lock_queue", "redisson_lock_timeout"].map(|key| format!("{key}:{{{name}}}"));
+    let keys = keys(name);
     direct.cmd(&["RPUSH", &keys[0], owner]).accepted();
     direct
         .cmd(&["ZADD", &keys[1], &deadline.to_string(), owner])
@@ -105,9 +109,7 @@ async fn a_free_lock_is_not_for_those_who_only_try_while_somebody_is_next() {
         .accepted();
     let guard = lock.try_lock().await.expect("answers").expect("free");
     guard.unlock().await.expect("held");
-    direct
-        .cmd(&["DEL", &format!("redisson_lock_timeout:{{{name}}}")])
-        .accepted();
+    direct.cmd(&["DEL", &keys(&name)[1]]).accepted();
     close(client).await;
 }
 
@@ -231,10 +233,7 @@ async fn a_live_head_that_is_put_out_comes_back_in_front() {
     // A JVM with another idea of the time, or of how long we would wait. In one step, as it does it: whoever comes back in
     // between would lose its new deadline, and its place with it.
     let put_out = "redis.call('lpop', KEYS[1]) redis.call('zrem', KEYS[2], ARGV[1])";
-    let (queued, timed) = (
-        format!("redisson_lock_queue:{{{name}}}"),
-        format!("redisson_lock_timeout:{{{name}}}"),
-    );
+    let [queued, timed] = keys(&name);
     direct
         .cmd(&["EVAL", put_out, "2", &queued, &timed, &places[0]])
         .accepted();
@@ -272,10 +271,7 @@ async fn who_comes_back_in_front_takes_no_time_from_others() {
     // It had been put out before the others came; in one step with the time that its place had added.
     let put_out = "redis.call('lpop', KEYS[1]) redis.call('zrem', KEYS[2], ARGV[1]) \
                    redis.call('zincrby', KEYS[2], -ARGV[3], ARGV[2])";
-    let (queued, timed) = (
-        format!("redisson_lock_queue:{{{name}}}"),
-        format!("redisson_lock_timeout:{{{name}}}"),
-    );
+    let [queued, timed] = keys(&name);
     let wait = JVM_WAIT.to_string();
     direct
         .cmd(&[
@@ -309,7 +305,7 @@ async fn flaw_7_places_are_given_up_on_every_way_out() {
     let guard = holder.fair_lock(&*name).lock().await.expect("free");
     let empty = async |what: &str| {
         eventually_async(what, secs(5), async || queue(&direct, &name).is_empty()).await;
-        let zset = format!("redisson_lock_timeout:{{{name}}}");
+        let [_, zset] = keys(&name);
         assert!(!direct.exists(&zset), "{what}");
     };
     let over = client.fair_lock(&*name).lock().wait(ms(100)).await;

@@ -9,14 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::kit::Result;
+use crate::kit::{CpuTime, Result};
 
 /// How long a participant may take to start.
 const START: Duration = Duration::from_secs(60);
 /// How long it may take to end once its input has.
 const END: Duration = Duration::from_secs(5);
-/// Clock ticks a second in `/proc/PID/stat`; the same on every Linux.
-const TICKS: f64 = 100.0;
 
 /// Killed, if need be, when this value goes.
 #[derive(Debug)]
@@ -89,15 +87,7 @@ impl Child {
 
     /// Seconds of processor time that it has had so far, with the children that it has waited for.
     pub(crate) fn cpu(&self) -> f64 {
-        let pid = self.process.id();
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // The name in brackets may hold anything; the 14th to 17th field come after it.
-        let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
-        let ticks = fields.split(' ').skip(11).take(4);
-        ticks
-            .filter_map(|field| field.parse::<f64>().ok())
-            .sum::<f64>()
-            / TICKS
+        CpuTime::of(self.process.id()).map_or(0.0, |had| had.own + had.children)
     }
 
     /// KiB of memory that it has now.

@@ -34,10 +34,7 @@ struct Bar<'a> {
 /// figure beside it.
 pub(crate) fn draw(file: &Path, outcome: &Outcome) -> Result<()> {
     let headline = outcome.workload.headline();
-    let limit = outcome
-        .rows
-        .iter()
-        .find(|row| row.peer == LIMIT && !row.rounds.is_empty());
+    let limit = outcome.row(LIMIT).filter(|row| !row.rounds.is_empty());
     let bars: Vec<Bar<'_>> = outcome
         .rows
         .iter()

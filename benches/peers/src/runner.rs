@@ -22,6 +22,13 @@ pub(crate) struct Outcome {
     pub(crate) rows: Vec<Row>,
 }
 
+impl Outcome {
+    /// What this participant has brought, if it took part.
+    pub(crate) fn row(&self, peer: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.peer == peer)
+    }
+}
+
 /// The processes of each participant, which stay for the next workload: a JVM that is warm stays warm.
 type Casts = BTreeMap<&'static str, Vec<Child>>;
 

@@ -13,9 +13,8 @@ const NONE: &str = "-";
 /// Head and rows; the first column names the participant.
 pub(crate) fn cells(outcome: &Outcome) -> Vec<Vec<String>> {
     let headline = outcome.workload.headline();
-    let row_of = |name: &str| outcome.rows.iter().find(|row| row.peer == name);
     let mut limits = vec![(LIMIT, "of limit")];
-    if row_of(TOOL).is_some() {
+    if outcome.row(TOOL).is_some() {
         limits.push((TOOL, "of redis-b."));
     }
     let mut head = vec![
@@ -36,7 +35,9 @@ pub(crate) fn cells(outcome: &Outcome) -> Vec<Vec<String>> {
             headline.text(figure)
         }));
         for (limit, _) in &limits {
-            let ratio = row_of(limit).and_then(|limit| row.ratio(headline, limit));
+            let ratio = outcome
+                .row(limit)
+                .and_then(|limit| row.ratio(headline, limit));
             cells.extend(with_range(ratio, |ratio| format!("{ratio:.3}")));
         }
         cells.extend(columns.iter().map(|metric| middle(row, *metric)));

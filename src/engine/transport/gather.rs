@@ -17,6 +17,7 @@
 //! they go in different scripts, the later one goes in the later.
 
 use std::{
+    borrow::Borrow,
     collections::{HashMap, VecDeque},
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -102,19 +103,17 @@ impl Gather {
     }
 }
 
-/// One script on its way. Dropping it sends who has come meanwhile.
-pub(super) struct OnTheWay<'a> {
-    node: &'a Arc<Node>,
+/// One script on its way, with a server of its own or that of a caller. Dropping it sends who has come meanwhile.
+pub(super) struct OnTheWay<N: Borrow<Arc<Node>>> {
+    node: N,
     slot: u16,
 }
 
-impl Drop for OnTheWay<'_> {
+impl<N: Borrow<Arc<Node>>> Drop for OnTheWay<N> {
     fn drop(&mut self) {
-        let Some(items) = next(&self.node.gather, self.slot) else {
-            return;
-        };
-        if let Some(runtime) = self.node.runtime() {
-            send_in_background(self.node, runtime, self.slot, items);
+        let node: &Arc<Node> = self.node.borrow();
+        if let (Some(items), Some(runtime)) = (next(&node.gather, self.slot), node.runtime()) {
+            send_in_background(node, runtime, self.slot, items);
         }
     }
 }
@@ -139,12 +138,16 @@ pub(super) struct Waiting<'a> {
     slot: u16,
     id: u64,
     answer: oneshot::Receiver<Answer>,
+    /// Whether there may be something to take back.
+    armed: bool,
 }
 
 impl Waiting<'_> {
     /// What comes of it.
     pub(super) async fn answer(mut self, deadline: Instant) -> Answer {
-        match timeout_at(deadline, &mut self.answer).await {
+        let answer = timeout_at(deadline, &mut self.answer).await;
+        self.armed = false;
+        match answer {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(Fault::Unknown {
                 reason: "the client's runtime is gone".to_owned(),
@@ -173,8 +176,7 @@ impl Waiting<'_> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.answer.close();
-        if self.answer.is_empty() {
+        if self.armed {
             self.take_back();
         }
     }
@@ -185,7 +187,7 @@ pub(super) enum Entered<'a> {
     /// Alone: it is none of those that are gathered.
     Aside,
     /// Alone, and others wait for its answer: this is to be kept until then.
-    Alone(OnTheWay<'a>),
+    Alone(OnTheWay<&'a Arc<Node>>),
     /// With others.
     Waiting(Waiting<'a>),
 }
@@ -236,6 +238,7 @@ pub(super) fn enter<'a>(
             slot,
             id,
             answer,
+            armed: true,
         };
         (waiting, full)
     };
@@ -247,28 +250,13 @@ pub(super) fn enter<'a>(
 
 /// Sends these, and then whoever has come meanwhile, until nobody waits.
 fn send_in_background(node: &Arc<Node>, runtime: &Handle, slot: u16, items: Vec<Item>) {
-    let on_the_way = Owned {
+    let on_the_way = OnTheWay {
         node: node.clone(),
         slot,
     };
     runtime.spawn(async move {
         send_all(&on_the_way.node, items).await;
     });
-}
-
-/// As [`OnTheWay`], for a task.
-struct Owned {
-    node: Arc<Node>,
-    slot: u16,
-}
-
-impl Drop for Owned {
-    fn drop(&mut self) {
-        drop(OnTheWay {
-            node: &self.node,
-            slot: self.slot,
-        });
-    }
 }
 
 /// Sends these in as few scripts as their order allows.
@@ -294,7 +282,8 @@ fn batches(items: impl IntoIterator<Item = Item>) -> Vec<Vec<Item>> {
         let earliest = item.about().and_then(|name| last.get(name)).copied();
         let earliest = earliest.unwrap_or(0);
         let fitting = (earliest..batches.len()).find(|at| {
-            batches[*at].len() < MOST && batches[*at].iter().all(|other| other.goes_with(&item))
+            let batch = &batches[*at];
+            batch.len() < MOST && batch.first().is_some_and(|first| first.goes_with(&item))
         });
         let at = fitting.unwrap_or(batches.len());
         if let Some(name) = item.about() {
@@ -309,31 +298,28 @@ fn batches(items: impl IntoIterator<Item = Item>) -> Vec<Vec<Item>> {
 }
 
 async fn send_batch(node: &Arc<Node>, batch: Vec<Item>) {
-    let answers = match &batch[..] {
-        [] => return,
-        [_] => Vec::new(),
-        [first, ..] => together(node, first, &batch).await,
-    };
-    if answers.is_empty() {
-        // It is one, or the server did nothing for all: what is wrong with one is no matter of the others.
-        join_all(batch.into_iter().map(|item| async move {
-            let answer = alone(node, &item.request(), item.deadline).await;
-            let _ = item.answer.send(answer);
-        }))
-        .await;
-        return;
-    }
-    for (item, answer) in batch.into_iter().zip(answers) {
+    match together(node, &batch).await {
         // Who has left does not hear it.
-        let _ = item.answer.send(answer);
+        Some(answers) => batch.into_iter().zip(answers).for_each(|(item, answer)| {
+            let _ = item.answer.send(answer);
+        }),
+        None => {
+            join_all(batch.into_iter().map(|item| async move {
+                let answer = alone(node, &item.request(), item.deadline).await;
+                let _ = item.answer.send(answer);
+            }))
+            .await;
+        }
     }
 }
 
-/// Sends all in one script; no answers, where the server refused it and did nothing.
-async fn together(node: &Arc<Node>, first: &Item, batch: &[Item]) -> Vec<Answer> {
-    let Some(script) = first.script.gathered else {
-        return Vec::new();
+/// Sends all in one script. None, where there is only one, or the server refused the script and did nothing for all: what
+/// is wrong with one is no matter of the others.
+async fn together(node: &Arc<Node>, batch: &[Item]) -> Option<Vec<Answer>> {
+    let [first, _, ..] = batch else {
+        return None;
     };
+    let script = first.script.gathered?;
     let mut args: Vec<_> = batch.iter().flat_map(|item| &item.args).cloned().collect();
     let count = |n: usize| decimal(u64::try_from(n).unwrap_or(u64::MAX));
     args.extend([count(first.keys.len()), count(first.args.len())]);
@@ -347,11 +333,14 @@ async fn together(node: &Arc<Node>, first: &Item, batch: &[Item]) -> Vec<Answer>
     let deadline = deadlines.max().unwrap_or(first.deadline);
     match alone(node, &request, deadline).await {
         Ok(Reply::Array(replies)) if replies.len() == batch.len() => {
-            replies.into_iter().map(judge).collect()
+            Some(replies.into_iter().map(judge).collect())
         }
-        Ok(_) => vec![Ok(Reply::Odd("another number of answers")); batch.len()],
-        Err(Fault::Refused { .. }) => Vec::new(),
-        Err(fault) => vec![Err(fault); batch.len()],
+        Ok(_) => Some(vec![
+            Ok(Reply::Odd("another number of answers"));
+            batch.len()
+        ]),
+        Err(Fault::Refused { .. }) => None,
+        Err(fault) => Some(vec![Err(fault); batch.len()]),
     }
 }
 
@@ -447,28 +436,22 @@ mod tests {
     fn an_error_among_answers_is_that_of_one() {
         let text = |text: &'static str| Reply::Text(Bytes::from_static(text.as_bytes()));
         let error = |said| judge(Reply::Array(vec![text("!"), text(said)]));
-        assert!(matches!(
-            error("WRONGTYPE Operation against a key"),
-            Err(Fault::Refused {
-                refusal: Refusal::WrongType,
-                ..
-            })
-        ));
-        // As the older servers have it.
-        assert!(matches!(
-            error("ERR @user_script: 3: WRONGTYPE Operation against a key"),
-            Err(Fault::Refused {
-                refusal: Refusal::WrongType,
-                ..
-            })
-        ));
-        assert!(matches!(
-            error("nonsense"),
-            Err(Fault::Refused {
-                refusal: Refusal::Other,
-                ..
-            })
-        ));
+        let refused = [
+            ("WRONGTYPE Operation against a key", Refusal::WrongType),
+            // As the older servers have it.
+            (
+                "ERR @user_script: 3: WRONGTYPE Operation against a key",
+                Refusal::WrongType,
+            ),
+            ("nonsense", Refusal::Other),
+        ];
+        for (said, expected) in refused {
+            let answer = error(said);
+            assert!(
+                matches!(&answer, Err(Fault::Refused { refusal, .. }) if *refusal == expected),
+                "{answer:?}"
+            );
+        }
         let granted = Reply::Array(vec![Reply::Int(1), Reply::Int(1)]);
         assert_eq!(judge(granted.clone()).expect("an answer"), granted);
         assert_eq!(judge(Reply::Nil).expect("an answer"), Reply::Nil);
