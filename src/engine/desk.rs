@@ -126,7 +126,7 @@ impl Desk {
             .subscription
             .as_ref()
             .filter(|_| line.heard)
-            .map(|subscription| subscription.channel().count());
+            .map(|subscription| subscription.channel().before_try());
         (chosen.into_values().collect(), count)
     }
 

@@ -120,7 +120,7 @@ impl Lead<'_> {
         loop {
             engine.check_open()?;
             let channel = self.channel();
-            let mut seen = channel.as_deref().map(Channel::count);
+            let mut seen = channel.as_deref().map(Channel::before_try);
             let here = if exclusive && !prompted {
                 self.held_here(channel.as_deref())
             } else {
@@ -135,7 +135,7 @@ impl Lead<'_> {
                         if !ticket.ask().await {
                             return self.served();
                         }
-                        seen = channel.as_deref().map(Channel::count);
+                        seen = channel.as_deref().map(Channel::before_try);
                     }
                     match self.ask(slot, stays).await? {
                         Tried::Granted(grip) => {

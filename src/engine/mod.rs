@@ -56,6 +56,7 @@ mod fork;
 #[cfg(test)]
 mod fuzz;
 mod hand_over;
+mod hearing;
 pub(crate) mod hold;
 mod lead;
 pub(crate) mod line;

@@ -25,6 +25,7 @@ pub(crate) use super::bell::Source;
 use super::{
     Engine, Hashing,
     bell::Bell,
+    hearing::Hearing,
     transport::{NodeId, Transport},
 };
 
@@ -39,18 +40,24 @@ pub(crate) struct Channel {
     bell: Bell,
     /// Where it is heard, if anybody knows.
     ear: Mutex<Option<Arc<Ear>>>,
-    /// The connection (by epoch) on which the server has confirmed the subscription; 0 for none.
-    confirmed: AtomicU64,
+    /// Whether its messages reach us.
+    hearing: Hearing,
     /// Whether the last subscription failed.
     failed: AtomicBool,
-    /// Whether messages may have been lost since it was heard last.
-    deaf: AtomicBool,
 }
 
 impl Channel {
-    /// The count to remember before a try.
+    /// How often it has rung.
     pub(crate) fn count(&self) -> u64 {
         self.bell.count()
+    }
+
+    /// The count to remember before a try. Where nothing is heard yet, it rings once something is: what was published
+    /// between the try and then is lost.
+    pub(crate) fn before_try(&self) -> u64 {
+        let count = self.count();
+        self.hearing.before_look(self.epoch());
+        count
     }
 
     /// Tells listeners to try again.
@@ -62,10 +69,14 @@ impl Channel {
         lock(&self.ear).clone()
     }
 
+    /// The current connection for messages where it is heard; 0 for none.
+    fn epoch(&self) -> u64 {
+        lock(&self.ear).as_ref().map_or(0, |ear| ear.epoch())
+    }
+
     /// Whether the server is known to send us its messages.
     fn is_live(&self) -> bool {
-        let epoch = lock(&self.ear).as_ref().map_or(0, |ear| ear.epoch());
-        epoch != 0 && self.confirmed.load(Ordering::Acquire) == epoch
+        self.hearing.is_live(self.epoch())
     }
 
     /// Waits until the count is not `seen` any more; says what changed it last.
@@ -141,9 +152,8 @@ impl Wakeups {
                     listeners: AtomicUsize::new(0),
                     bell: Bell::new(),
                     ear: Mutex::new(self.home(name)),
-                    confirmed: AtomicU64::new(0),
+                    hearing: Hearing::new(),
                     failed: AtomicBool::new(false),
-                    deaf: AtomicBool::new(false),
                 })
             });
             entry.listeners.fetch_add(1, Ordering::AcqRel);
@@ -200,7 +210,7 @@ impl Wakeups {
             if let Some(old) = old {
                 old.note_change(channel.name.clone());
             }
-            channel.deaf.store(true, Ordering::Release);
+            channel.hearing.taken_away();
             home.note_change(channel.name.clone());
         }
     }

@@ -3,8 +3,10 @@
 
 use std::time::Instant;
 
+use futures_util::FutureExt;
 use redlatch::{Error, Event, Owner};
 use redlatch_support::{Action, Proxy, Rule, Server, alive_tasks, eventually_async};
+use tokio_stream::StreamExt;
 
 use crate::kit::{NOTHING, Rig, Through, Waiting, close, connect, counts, event, ms, secs};
 
@@ -84,6 +86,34 @@ async fn a_release_right_after_the_subscription_is_heard() {
     assert_eq!(stats.wakeups_by_poll, 0, "{stats:?}");
     assert!(started.elapsed() < secs(20), "{:?}", started.elapsed());
     rig.end().await;
+}
+
+/// Unheard releases: who found the lock taken while its subscription was still on its way asks once more when it is
+/// there, since the message went by.
+#[tokio::test]
+async fn a_release_while_the_subscription_is_on_its_way_costs_no_poll() {
+    let settings =
+        |builder: redlatch::ClientBuilder| builder.command_timeout(secs(10)).safety_poll(secs(3));
+    let rig = Rig::with(Through::Waiter, settings).await;
+    let held = rig
+        .proxy
+        .rule(Rule::new("SUBSCRIBE").always().action(Action::HoldRequest));
+    let mut events = rig.waiter.events();
+    let guard = rig.holder.lock("unheard").lock().await.expect("free");
+    let waiting = Waiting::start(&rig.waiter, "unheard", secs(30));
+    // It does not wait for the subscription for ever, asks, and sleeps unheard.
+    eventually_async("the waiter asks and sleeps", secs(10), async || {
+        rig.waiter.stats().attempts >= 2 && rig.waiter.residue().contains("sleepers: 1")
+    })
+    .await;
+    guard.unlock().await.expect("held");
+    held.remove();
+    let (granted, _) = waiting.granted().await;
+    granted.unlock().await.expect("held");
+    rig.end().await;
+    let told: Vec<_> = std::iter::from_fn(|| events.next().now_or_never().flatten()).collect();
+    let missed = |event: &Event| matches!(event, Event::WakeUpMissed { .. });
+    assert!(!told.iter().any(missed), "{told:?}");
 }
 
 /// A dead connection task: after a restart the client heals by itself, and no call waited without a bound.

@@ -275,8 +275,7 @@ impl Listening {
                 if self.there.remove(&name)
                     && let Some(channel) = self.wakeups.wanted(&name, &self.ear)
                 {
-                    channel.confirmed.store(0, Ordering::Release);
-                    channel.deaf.store(true, Ordering::Release);
+                    channel.hearing.taken_away();
                     self.ear.note_change(name);
                 }
             }
@@ -330,10 +329,10 @@ async fn subscribe_all(
 
 fn confirm(channel: &Channel, epoch: u64) {
     channel.failed.store(false, Ordering::Release);
-    channel.confirmed.store(epoch, Ordering::Release);
-    channel.bell.nudge();
-    if channel.deaf.swap(false, Ordering::AcqRel) {
+    if channel.hearing.confirm(epoch) {
         channel.wake(Source::Moved);
+    } else {
+        channel.bell.nudge();
     }
 }
 

@@ -8,6 +8,8 @@
 
 #[path = "../../../src/engine/bell.rs"]
 mod bell;
+#[path = "../../../src/engine/hearing.rs"]
+mod hearing;
 #[path = "../../../src/engine/hold.rs"]
 mod hold;
 mod notify;

@@ -1,6 +1,6 @@
 //! Each of these looks at every order in which the threads of a scenario can take their steps.
 
-use redlatch_loom::orders::{bell, hold, queue};
+use redlatch_loom::orders::{bell, hearing, hold, queue};
 
 macro_rules! every_order {
     ($($module:ident :: $scenario:ident;)+) => {
@@ -14,6 +14,7 @@ macro_rules! every_order {
 every_order! {
     bell::who_notes_the_count_before_looking_is_woken;
     bell::all_who_wait_are_woken;
+    hearing::who_looks_before_it_hears_is_told_to_look_again;
     hold::what_was_seen_to_be_over_stays_over;
     hold::one_alone_is_the_first_to_tell;
     queue::everybody_gets_a_turn;

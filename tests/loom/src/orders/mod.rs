@@ -1,6 +1,7 @@
 //! What several threads do at once; each function looks at every order of their steps.
 
 pub mod bell;
+pub mod hearing;
 pub mod hold;
 pub mod queue;
 
