@@ -57,7 +57,8 @@ counters! {
     wakeups_by_expiry,
     /// Waiters woken because the safety poll, which a reconnect sets off as well, found the lock free.
     wakeups_by_poll,
-    /// Waiters woken from inside this process: by a release while no message could come, by a hold lost here, by closing.
+    /// Waiters woken from inside this process: by a release while no message could come, by a hold lost here, by a
+    /// subscription that came after their try, by closing.
     wakeups_by_release,
     /// Locks renewed, one for each lock and round.
     renewals,

@@ -285,30 +285,39 @@ impl Lead<'_> {
         // Not before a millisecond, and without `left` for as long as the safety poll finds nothing.
         let expiry = left.map(|left| later(Instant::now(), left.max(Duration::from_millis(1))));
         let rest = async {
-            let mut woken = None;
-            let counter = tokio::select! {
+            let woken = tokio::select! {
                 biased;
-                source = channel.woken(seen) => match *woken.insert(source) {
-                    Source::Message => &engine.counters.wakeups_by_message,
-                    Source::Release | Source::Closed => &engine.counters.wakeups_by_release,
-                    Source::Poll => {
-                        engine.events.tell(|| Event::WakeUpMissed {
-                            name: wish.call.shown.clone(),
-                        });
-                        &engine.counters.wakeups_by_poll
-                    }
-                    Source::Moved => &engine.counters.wakeups_by_poll,
-                },
-                () = until(expiry) => &engine.counters.wakeups_by_expiry,
+                source = channel.woken(seen) => Some(source),
+                () = until(expiry) => None,
                 // The next try finds out what is wrong.
-                () = engine.until_hopeless(wish, progress) => &engine.counters.wakeups_by_expiry,
+                () = engine.until_hopeless(wish, progress) => None,
             };
-            counter.one();
+            engine.note_woken(woken, &wish.call.shown);
             woken
         };
         let roused = self.rest(true, rest).await;
         drop(sleeping);
         roused
+    }
+}
+
+impl Engine {
+    /// Counts what ended a wait: the channel, or the time if nothing came by it.
+    pub(super) fn note_woken(&self, by: Option<Source>, shown: &Arc<str>) {
+        let counter = match by {
+            None => &self.counters.wakeups_by_expiry,
+            Some(Source::Message) => &self.counters.wakeups_by_message,
+            Some(Source::Release | Source::Closed | Source::Moved) => {
+                &self.counters.wakeups_by_release
+            }
+            Some(Source::Poll) => {
+                self.events.tell(|| Event::WakeUpMissed {
+                    name: shown.clone(),
+                });
+                &self.counters.wakeups_by_poll
+            }
+        };
+        counter.one();
     }
 }
 

@@ -106,17 +106,17 @@ impl Renewal {
 
 /// The task.
 pub(crate) async fn run(engine: Weak<Engine>) {
-    let Some((renewal, period)) = engine.upgrade().map(|engine| {
+    // Connections there had been by the last round: everything held is asked about after another.
+    let Some((renewal, period, mut connects)) = engine.upgrade().map(|engine| {
         (
             engine.renewal.clone(),
             engine.settings.watchdog_timeout / TICKS,
+            engine.connects(),
         )
     }) else {
         return;
     };
     let mut tick = Instant::now() + period;
-    // Connections there had been by the last round: everything held is asked about after another.
-    let mut connects = 0;
     loop {
         if renewal.held() == 0 {
             renewal.work.notified().await;

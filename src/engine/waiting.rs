@@ -32,10 +32,7 @@ use super::{
     unexpected,
     wakeup::{Channel, Source},
 };
-use crate::{
-    error::{Error, Result},
-    events::Event,
-};
+use crate::error::{Error, Result};
 
 /// Shorter silences are no news.
 const SILENCE: Duration = Duration::from_millis(100);
@@ -266,29 +263,18 @@ impl Engine {
         let (started, limit) = (Instant::now(), self.settings.outage_patience);
         let look = Look::Desk(place.desk.desk().clone());
         let _sleeping = self.poll.sleep(look, channel);
-        let mut woken = None;
-        let counter = tokio::select! {
+        let woken = tokio::select! {
             biased;
             () = place.asker.told() => return None,
-            source = channel.woken(looked.count) => match *woken.insert(source) {
-                Source::Message => &self.counters.wakeups_by_message,
-                Source::Release | Source::Closed => &self.counters.wakeups_by_release,
-                Source::Poll => {
-                    self.events.tell(|| Event::WakeUpMissed {
-                        name: place.desk.names.shown.clone(),
-                    });
-                    &self.counters.wakeups_by_poll
-                }
-                Source::Moved => &self.counters.wakeups_by_poll,
-            },
-            () = until(looked.next) => &self.counters.wakeups_by_expiry,
+            source = channel.woken(looked.count) => Some(source),
+            () = until(looked.next) => None,
             // The next request finds out what is wrong.
             () = self.until_silent(patience, started, limit) => {
                 place.desk.forget_look();
-                &self.counters.wakeups_by_expiry
+                None
             }
         };
-        counter.one();
+        self.note_woken(woken, &place.desk.names.shown);
         woken
     }
 

@@ -70,7 +70,7 @@ async fn rust_arrives_while_the_jvm_unlocks() {
     assert_eq!(
         stats.wakeups_by_poll + stats.wakeups_by_expiry,
         0,
-        "nothing but messages and the look after subscribing: {stats:?}"
+        "nothing but messages and the looks after subscribing: {stats:?}"
     );
     close(client).await;
 }
