@@ -21,6 +21,7 @@ fn scripts(feature: Feature) -> &'static [&'static str] {
         Feature::FairLock | Feature::NonReentrantFairLock => &[
             "fair/queue",
             "fair/acquire",
+            "fair/pass",
             "fair/release",
             "fair/force_release",
             "fair/abandon",

@@ -12,7 +12,7 @@ use super::{
     jitter,
     lead::{Lead, Led},
     line::Ticket,
-    protocol::{Admission, Call},
+    protocol::{Admission, Call, Released},
     queue::Verdict,
     registry::{NameRef, SlotRef},
     release::Grip,
@@ -162,6 +162,7 @@ impl Engine {
                 name: &name,
                 ticket,
                 own: None,
+                bed: None,
                 waiter: waiter.take(),
                 progress,
             };
@@ -203,7 +204,13 @@ impl Engine {
                     .run(command, now + engine.settings.command_timeout)
                     .await
                 {
-                    Ok(_) | Err(Fault::Closed) => return,
+                    Ok(reply) => {
+                        if let Some(Released::Freed { turn, .. }) = Released::decode(&reply) {
+                            engine.call_here(slot.name(), turn.as_ref());
+                        }
+                        return;
+                    }
+                    Err(Fault::Closed) => return,
                     Err(Fault::Refused { refusal, .. }) if !refusal.is_transient() => return,
                     Err(_) if Instant::now() >= until => return,
                     Err(_) => {}

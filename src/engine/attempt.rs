@@ -256,7 +256,11 @@ async fn try_once(
             0
         },
         floor: engine.tokens.floor(call),
+        places: 0,
     };
+    if stays && call.protocol.keeps_place() && !ask.placed {
+        slot.asked.store(engine.next_number(), Ordering::Release);
+    }
     engine.counters.attempts.one();
     let counted = slot.counted();
     let command = call

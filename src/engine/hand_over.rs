@@ -17,11 +17,10 @@ use tokio::{
 use super::{
     Engine,
     attempt::{book_grant, failed, orphaned},
-    line::{Aside, Contender, Next},
+    line::{Aside, Contender, Line, Next},
     protocol::{Admission, Ask, Attempt, Released, Rest},
     registry::SlotRef,
     release::Grip,
-    transport::Reply,
     wakeup::Source,
 };
 use crate::config::LONGEST_ASIDE;
@@ -33,16 +32,30 @@ struct Heir<'a> {
 }
 
 impl Heir<'_> {
+    /// Does something with the line it waits in, or beside.
+    fn line<R>(&self, with: impl FnOnce(&mut Line, Admission) -> R) -> R {
+        let admission = self.from.call.protocol.admission();
+        (self.from.name()).line(admission, |line| with(line, admission))
+    }
+
     /// It has the lock.
     fn served(mut self, grip: Grip) {
         let Some(contender) = self.contender.take() else {
             return;
         };
-        let there = self.from.name().line(Admission::Exclusive, |line| {
-            line.queue.served(&contender, grip)
+        let there = self.line(|line, admission| match admission {
+            Admission::Each => line.resting.served(&contender, grip),
+            _ => line.queue.served(&contender, grip),
         });
         if !there && let Some(grip) = contender.take() {
             orphaned(grip);
+        }
+    }
+
+    /// It is not its turn.
+    fn not_yet(mut self) {
+        if let Some(contender) = self.contender.take() {
+            self.line(|line, _| line.resting.not_yet(&contender));
         }
     }
 }
@@ -50,21 +63,21 @@ impl Heir<'_> {
 impl Drop for Heir<'_> {
     fn drop(&mut self) {
         if let Some(contender) = self.contender.take() {
-            let name = self.from.name();
-            name.line(Admission::Exclusive, |line| {
-                line.queue.not_served(&contender);
+            self.line(|line, admission| match admission {
+                Admission::Each => line.resting.not_served(&contender),
+                _ => line.queue.not_served(&contender),
             });
         }
     }
 }
 
 /// What became of a lock that was to be passed on.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) enum Passed {
     /// The next one has it.
     On,
-    /// The first did not have it.
-    NotHeld,
+    /// It was not the next one's turn, so it is as released; or the first did not have it.
+    Released(Released),
     /// It is to be released, or found out about.
     No,
 }
@@ -75,15 +88,15 @@ impl Engine {
         let call = &slot.call;
         // Many numbers that only one process has seen are many that a master which takes over may give out once more.
         let numbers_fall = call.protocol.fenced() && self.transport.fails_over();
-        if rest.holds > 0
-            || call.protocol.admission() != Admission::Exclusive
-            || numbers_fall
-            || self.check_open().is_err()
-        {
+        if rest.holds > 0 || numbers_fall || self.check_open().is_err() {
             return Next::Free;
         }
-        slot.name().line(Admission::Exclusive, |line| {
-            line.next(call.protocol.kind(), &call.field, self.settings.hand_over)
+        let (kind, field, limit) = (call.protocol.kind(), &call.field, self.settings.hand_over);
+        let admission = call.protocol.admission();
+        slot.name().line(admission, |line| match admission {
+            Admission::Exclusive => line.next(kind, field, limit),
+            Admission::Each => line.next_in_order(kind, field, limit),
+            Admission::Shared => Next::Free,
         })
     }
 
@@ -101,13 +114,16 @@ impl Engine {
         self.background.spawn(async move {
             let (generation, era) = (slot.generation(), engine.era());
             let passed = engine.pass_to(&slot, contender).await;
-            match passed {
+            match &passed {
                 Passed::On => {
                     slot.settled(0);
                     engine.note_release(&slot, &rest, era);
                 }
-                Passed::NotHeld => {
-                    engine.released(&slot, Released::NotHeld, 0, generation, false);
+                Passed::Released(released) => {
+                    engine.released(&slot, released, 0, generation, false);
+                    if matches!(released, Released::Freed { .. }) {
+                        engine.note_release(&slot, &rest, era);
+                    }
                 }
                 Passed::No => {}
             }
@@ -138,6 +154,7 @@ impl Engine {
         let ask = Ask {
             ttl_ms: begun.ttl_ms(),
             floor: self.tokens.floor(&wish.call),
+            places: heir.line(|line, _| line.places()),
             ..Ask::FIRST
         };
         let Some(command) = call.protocol.pass(call, &wish.call, &ask) else {
@@ -158,9 +175,17 @@ impl Engine {
                 return Passed::No;
             }
         };
-        if reply == Reply::Nil {
-            next.not_granted(&begun, None);
-            return Passed::NotHeld;
+        match Released::decode(&reply) {
+            Some(released @ Released::Freed { .. }) => {
+                next.not_granted(&begun, None);
+                heir.not_yet();
+                return Passed::Released(released);
+            }
+            Some(Released::NotHeld) => {
+                next.not_granted(&begun, None);
+                return Passed::Released(Released::NotHeld);
+            }
+            Some(Released::Kept) | None => {}
         }
         let token = match call.protocol.decode(&reply) {
             Some(Attempt::Granted { holds: 1, token }) => token,

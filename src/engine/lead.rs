@@ -24,7 +24,7 @@ use super::{
     detach::One,
     hold::later,
     jitter,
-    line::Ticket,
+    line::{Bed, Ticket},
     poll::Look,
     protocol::{Admission, Wake},
     registry::{NameRef, SlotRef},
@@ -91,8 +91,10 @@ pub(super) struct Lead<'a> {
     pub(super) name: &'a NameRef,
     /// Its place in line; none where everybody asks for itself.
     pub(super) ticket: Option<Ticket>,
-    /// A subscription of its own, where there is no line to share one.
+    /// A channel of its own, where there is no line to share one.
     pub(super) own: Option<Subscription>,
+    /// Where it sleeps, where there is no line.
+    pub(super) bed: Option<Bed>,
     /// Counted among those who wait, once it does.
     pub(super) waiter: Option<Waiter<'a>>,
     pub(super) progress: &'a Progress,
@@ -107,7 +109,12 @@ impl Lead<'_> {
         let repair = Repair(self.name.slot(call));
         let slot = &repair.0;
         let stays = self.wish.patience != Patience::None;
-        let queued = (stays && call.protocol.keeps_place()).then(|| Queued::enter(slot));
+        let in_order = stays && call.protocol.keeps_place();
+        let queued = in_order.then(|| Queued::enter(slot));
+        let may_rest = in_order && engine.settings.hand_over.passes > 0;
+        if may_rest {
+            self.reserve();
+        }
         let mut backoff = None;
         // Set when something spoke for trying, whatever this process believes about its own holds.
         let mut prompted = self
@@ -133,19 +140,13 @@ impl Lead<'_> {
                     if let Some(ticket) = &self.ticket {
                         ticket.step_aside(self.wish.patience).await;
                         if !ticket.ask().await {
-                            return self.served();
+                            return self.served(queued);
                         }
                         seen = channel.as_deref().map(Channel::before_try);
                     }
                     match self.ask(slot, stays).await? {
                         Tried::Granted(grip) => {
-                            if let Some(queued) = queued {
-                                queued.granted();
-                                // Others of the same owner may enter now.
-                                if let Some(own) = &self.own {
-                                    own.channel().wake(Source::Release);
-                                }
-                            }
+                            self.leave_queue(queued);
                             grip.announce();
                             return Ok(Led::Granted(grip));
                         }
@@ -182,11 +183,20 @@ impl Lead<'_> {
                         None
                     };
                     if let Roused::Served = self.rest(false, rest).await {
-                        return self.served();
+                        return self.served(queued);
                     }
                 }
                 Wake::Channel(name) => {
-                    let (Some(channel), Some(seen)) = (channel, seen) else {
+                    let deaf = self.own.as_ref().is_some_and(|own| !own.hears());
+                    if may_rest {
+                        self.bed = self.name.lie_down(slot, self.wish, deaf);
+                    }
+                    let unheard = deaf && self.bed.is_none();
+                    let heard = channel.zip(seen).filter(|(channel, seen)| {
+                        // Told meanwhile: there is no need to listen before the next try.
+                        !unheard || channel.count() != *seen
+                    });
+                    let Some((channel, seen)) = heard else {
                         let channel = self.listen(&name);
                         // No longer than until somebody would look at the lock anyway.
                         let settings = &engine.settings;
@@ -197,7 +207,7 @@ impl Lead<'_> {
                         continue;
                     };
                     told = match self.park(&channel, seen, left).await {
-                        Roused::Served => return self.served(),
+                        Roused::Served => return self.served(queued),
                         Roused::Woken(source) => source == Some(Source::Message),
                     };
                     if told && !calm.pause().is_zero() {
@@ -206,7 +216,7 @@ impl Lead<'_> {
                             None
                         };
                         if let Roused::Served = self.rest(true, rest).await {
-                            return self.served();
+                            return self.served(queued);
                         }
                     }
                     prompted = true;
@@ -216,10 +226,26 @@ impl Lead<'_> {
     }
 
     /// The lock was passed on to it.
-    fn served(&self) -> Result<Led> {
-        let gift = self.ticket.as_ref().and_then(Ticket::gift);
+    fn served(&self, queued: Option<Queued<'_>>) -> Result<Led> {
+        self.leave_queue(queued);
+        let gift = match (&self.ticket, &self.bed) {
+            (Some(ticket), _) => ticket.gift(),
+            (None, bed) => bed.as_ref().and_then(Bed::gift),
+        };
         let grip = self.engine.received(gift)?;
         Ok(grip.map_or(Led::TooLate, Led::Granted))
+    }
+
+    /// It was granted the lock, and its place in the server's queue is gone with that.
+    fn leave_queue(&self, queued: Option<Queued<'_>>) {
+        let Some(queued) = queued else {
+            return;
+        };
+        queued.granted();
+        // Others of the same owner may enter now.
+        if let Some(own) = &self.own {
+            own.channel().wake(Source::Release);
+        }
     }
 
     async fn ask(&self, slot: &SlotRef, stays: bool) -> Result<Tried> {
@@ -259,14 +285,34 @@ impl Lead<'_> {
         if let Some(ticket) = &self.ticket {
             return ticket.listen(channel);
         }
-        let subscription = self.engine.wakeups.subscribe(channel);
-        let channel = subscription.channel();
-        self.own = Some(subscription);
-        channel
+        let own = self
+            .own
+            .get_or_insert_with(|| self.engine.wakeups.reserve(channel));
+        own.listen();
+        own.channel()
+    }
+
+    /// Has a channel by which this process can tell it, and does not listen yet.
+    fn reserve(&mut self) {
+        if let Wake::Channel(name) = self.wish.call.protocol.wake(&self.wish.call) {
+            self.own = Some(self.engine.wakeups.reserve(&name));
+        }
     }
 
     /// Sleeps for as long as `rest` takes, or until the lock is given to it or was tried to.
     async fn rest(&mut self, busy: bool, rest: impl Future<Output = Option<Source>>) -> Roused {
+        if let Some(bed) = &self.bed {
+            let source = tokio::select! {
+                biased;
+                served = bed.served() => if served { return Roused::Served } else { None },
+                source = rest => source,
+            };
+            if !bed.get_up().await {
+                return Roused::Served;
+            }
+            self.bed = None;
+            return Roused::Woken(source);
+        }
         let Some(ticket) = &mut self.ticket else {
             return Roused::Woken(rest.await);
         };

@@ -9,7 +9,10 @@ use super::{
     acquire::{Patience, Wish},
     attempt::orphaned,
     protocol::Admission,
-    queue::{self, Queue, Verdict},
+    queue::{
+        self, Queue, Verdict,
+        resting::{Resting, Spot},
+    },
     registry::NameRef,
     release::Grip,
     wakeup::{Channel, Subscription},
@@ -24,6 +27,10 @@ type Place = queue::Place<Wish, Grip>;
 #[derive(Debug, Default)]
 pub(super) struct Line {
     pub(super) queue: Queue<Wish, Grip>,
+    /// Those beside it, who asked each for itself.
+    pub(super) resting: Resting<Wish, Grip>,
+    /// Places of the server's queue that have gone by since those behind were seen to.
+    places: u32,
     /// The one subscription of all in line.
     pub(super) subscription: Option<Subscription>,
     run: Option<Run>,
@@ -57,6 +64,30 @@ pub(super) enum Next {
 }
 
 impl Line {
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.resting.is_empty()
+    }
+
+    /// Who gets the lock that `kind`'s owner `field` gives back, where the server keeps the order: the first of this process,
+    /// if it turns out to be its turn. There is no limit, since others come when it is theirs.
+    pub(super) fn next_in_order(&mut self, kind: &str, field: &Bytes, limit: HandOver) -> Next {
+        let fits = |wish: &Wish| wish.call.protocol.kind() == kind && wish.call.field != *field;
+        if limit.passes == 0 {
+            return Next::Free;
+        }
+        self.resting.serve(fits).map_or(Next::Free, Next::Pass)
+    }
+
+    /// One more place goes by: how many have since those behind were seen to, where that is due. It costs the server a walk
+    /// over all, so it is the rarer the more there are.
+    pub(super) fn places(&mut self) -> u32 {
+        self.places += 1;
+        if (self.places as usize) * 2 < self.resting.len() {
+            return 0;
+        }
+        std::mem::take(&mut self.places)
+    }
+
     /// The lock came from the server.
     pub(super) fn note_grant(&mut self) {
         self.run = None;
@@ -235,6 +266,58 @@ impl Ticket {
     /// Whether others were there before.
     pub(crate) fn is_waiting(&self) -> bool {
         matches!(self.place, Place::Waiting { .. })
+    }
+}
+
+/// Where one sleeps who asked for itself. Dropping it gives the bed up, and what it was given in it.
+#[derive(Debug)]
+pub(super) struct Bed {
+    name: NameRef,
+    spot: Spot,
+    contender: Arc<Contender>,
+}
+
+impl Bed {
+    pub(super) fn new(name: NameRef, spot: Spot, contender: Arc<Contender>) -> Self {
+        Self {
+            name,
+            spot,
+            contender,
+        }
+    }
+
+    fn resting<R>(&self, with: impl FnOnce(&mut Resting<Wish, Grip>) -> R) -> R {
+        (self.name).line(Admission::Each, |line| with(&mut line.resting))
+    }
+
+    /// Waits until the lock is given to it; false when it is to ask. Cancel safe.
+    pub(super) async fn served(&self) -> bool {
+        self.contender.served().await
+    }
+
+    /// Gets up to ask. False when it has been given the lock, which this waits for if it is about to be.
+    pub(super) async fn get_up(&self) -> bool {
+        while !self.resting(|resting| resting.get_up(self.spot)) {
+            if self.contender.outcome().await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// What it was given, unless that is over already.
+    pub(super) fn gift(&self) -> Option<Grip> {
+        let grip = self.contender.take()?;
+        grip.hold().loss(Instant::now()).is_none().then_some(grip)
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        self.resting(|resting| resting.leave(self.spot));
+        if let Some(grip) = self.contender.take() {
+            orphaned(grip);
+        }
     }
 }
 

@@ -277,6 +277,8 @@ pub(crate) struct Ask {
     pub(crate) token: i64,
     /// The highest fencing token this client has seen on the name.
     pub(crate) floor: i64,
+    /// Where a lock is passed on, the places that have gone by since those behind were seen to; 0 to do it another time.
+    pub(crate) places: u32,
 }
 
 impl Ask {
@@ -288,6 +290,7 @@ impl Ask {
         placed: false,
         token: 0,
         floor: 0,
+        places: 0,
     };
 }
 
@@ -341,10 +344,15 @@ pub(crate) enum Attempt {
 }
 
 /// What came of a release.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Released {
-    /// The lock is free. Whether it could be announced, and whether other clients may have heard it.
-    Freed { heard: bool, by_others: bool },
+    /// The lock is free. Whether it could be announced, and whether other clients may have heard it; the field of the owner
+    /// whose turn it is, where the server keeps a queue.
+    Freed {
+        heard: bool,
+        by_others: bool,
+        turn: Option<Bytes>,
+    },
     /// The owner still has holds.
     Kept,
     /// The owner had none.
@@ -365,7 +373,20 @@ impl Released {
             Reply::Int(code @ (FREED | FREED_UNHEARD | FREED_FOR_OTHERS)) => Some(Self::Freed {
                 heard: *code != FREED_UNHEARD,
                 by_others: *code == FREED_FOR_OTHERS,
+                turn: None,
             }),
+            Reply::Array(parts) => match parts.as_slice() {
+                [Reply::Int(code @ (FREED | FREED_UNHEARD)), head] => Some(Self::Freed {
+                    heard: *code != FREED_UNHEARD,
+                    by_others: false,
+                    turn: match head {
+                        Reply::Nil => None,
+                        Reply::Text(field) => Some(field.clone()),
+                        _ => return None,
+                    },
+                }),
+                _ => None,
+            },
             _ => None,
         }
     }

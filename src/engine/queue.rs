@@ -24,6 +24,10 @@ use bytes::Bytes;
 
 use super::sync::{AtomicU8, Mutex, Notify, Ordering};
 
+// `tests/loom` builds this file too, from elsewhere.
+#[path = "queue/resting.rs"]
+pub(crate) mod resting;
+
 /// What became of a contender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -94,6 +98,15 @@ impl<W, G> Contender<W, G> {
         .await
     }
 
+    /// Waits until nobody is about to serve it; says whether it has been. Cancel safe.
+    pub(crate) async fn outcome(&self) -> bool {
+        self.until(|verdict| match verdict {
+            IN_SERVICE => None,
+            verdict => Some(verdict == SERVED),
+        })
+        .await
+    }
+
     fn is_head(&self) -> bool {
         matches!(self.verdict.load(Ordering::Acquire), HEAD | NOT_SERVED)
     }
@@ -112,6 +125,22 @@ impl<W, G> Contender<W, G> {
     pub(crate) fn take(&self) -> Option<G> {
         let mut gift = self.gift.lock().unwrap_or_else(PoisonError::into_inner);
         gift.take()
+    }
+
+    fn is_in_service(&self) -> bool {
+        self.verdict.load(Ordering::Acquire) == IN_SERVICE
+    }
+
+    /// Takes a gift, if it still waits for one; otherwise whoever leaves finds it.
+    fn receive(&self, gift: G) -> bool {
+        let mut given = self.gift.lock().unwrap_or_else(PoisonError::into_inner);
+        *given = Some(gift);
+        drop(given);
+        let waits = self.is_in_service();
+        if waits {
+            self.tell(SERVED);
+        }
+        waits
     }
 
     fn tell(&self, verdict: u8) {
@@ -289,13 +318,9 @@ impl<W, G> Queue<W, G> {
 
     /// It has the lock, and somebody else is in front. False when it left meanwhile, and nobody will take the gift.
     pub(crate) fn served(&mut self, contender: &Contender<W, G>, gift: G) -> bool {
-        let mut given = (contender.gift.lock()).unwrap_or_else(PoisonError::into_inner);
-        *given = Some(gift);
-        drop(given);
-        if contender.verdict.load(Ordering::Acquire) != IN_SERVICE {
+        if !contender.receive(gift) {
             return false;
         }
-        contender.tell(SERVED);
         // Others of its owner enter with it, and none of them is head.
         self.granted(&contender.field);
         self.promote();
@@ -304,7 +329,7 @@ impl<W, G> Queue<W, G> {
 
     /// It has not, or nobody knows, and goes on as the head it was.
     pub(crate) fn not_served(&mut self, contender: &Arc<Contender<W, G>>) {
-        if contender.verdict.load(Ordering::Acquire) == IN_SERVICE {
+        if contender.is_in_service() {
             self.parked = false;
             self.front = Front::Ready(contender.clone());
             contender.tell(NOT_SERVED);
@@ -340,8 +365,7 @@ impl<W, G> Queue<W, G> {
             if self.remove(*id).is_some() {
                 return;
             }
-            let in_service = contender.verdict.load(Ordering::Acquire) == IN_SERVICE;
-            if !in_service && !contender.is_head() {
+            if !contender.is_in_service() && !contender.is_head() {
                 return;
             }
             contender.verdict.store(REFUSED, Ordering::Release);
@@ -373,6 +397,5 @@ impl<W, G> Queue<W, G> {
 }
 
 #[cfg(test)]
-// `tests/loom` builds this file too, from elsewhere.
 #[path = "queue/tests.rs"]
 mod tests;

@@ -13,8 +13,9 @@ use tokio::time::Instant;
 
 use super::{
     Engine, Hashing,
+    acquire::Wish,
     crowd::Crowd,
-    line::Line,
+    line::{Bed, Line},
     protocol::{Admission, Call, Value},
     slot::Slot,
     wakeup::{Channel, Subscription},
@@ -53,7 +54,7 @@ impl Inner {
     fn line(&mut self, admission: Admission) -> &mut Line {
         match admission {
             Admission::Shared => &mut self.shared,
-            // Those who ask each for itself never stand in line.
+            // Those who ask each for itself never stand in line, but may sleep beside it.
             Admission::Exclusive | Admission::Each => &mut self.exclusive,
         }
     }
@@ -66,7 +67,7 @@ impl Name {
 
     fn is_idle(&self) -> bool {
         let inner = self.inner();
-        inner.slots.is_empty() && inner.lines().iter().all(|line| line.queue.is_empty())
+        inner.slots.is_empty() && inner.lines().iter().all(|line| line.is_empty())
     }
 }
 
@@ -181,6 +182,21 @@ impl NameRef {
     /// Does something with a line before the name.
     pub(super) fn line<R>(&self, admission: Admission, with: impl FnOnce(&mut Line) -> R) -> R {
         with(self.name.inner().line(admission))
+    }
+
+    /// Lets one who waits by its place on the server sleep, to be given the lock in passing. `None` where it hears nothing
+    /// and nobody of this process has the lock, who would tell it.
+    pub(super) fn lie_down(&self, slot: &Slot, wish: &Wish, deaf: bool) -> Option<Bed> {
+        let mut inner = self.name.inner();
+        let field = &slot.call.field;
+        let told = |other: &Arc<Slot>| other.call.field != *field && other.has_it();
+        if deaf && !inner.slots.iter().any(told) {
+            return None;
+        }
+        let asked = slot.asked.load(Ordering::Acquire);
+        let resting = &mut inner.line(Admission::Each).resting;
+        let (spot, contender) = resting.lie_down(asked, field, wish.clone(), deaf);
+        Some(Bed::new(self.clone(), spot, contender))
     }
 
     pub(super) fn engine(&self) -> &Arc<Engine> {

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
@@ -17,7 +18,7 @@ use super::{
     hold::Hold,
     jitter,
     line::Next,
-    protocol::{Call, Released, Rest},
+    protocol::{Admission, Call, Released, Rest, Wake},
     registry::{NameRef, SlotRef},
     slot::Taken,
     transport::Fault,
@@ -254,7 +255,7 @@ impl Engine {
             };
             if let Next::Pass(contender) = next {
                 match self.pass_on(slot, contender, rest, gate).await {
-                    Passed::On | Passed::NotHeld => return Ok(()),
+                    Passed::On | Passed::Released(_) => return Ok(()),
                     Passed::No => continue,
                 }
             }
@@ -274,7 +275,7 @@ impl Engine {
                     {
                         self.stepped_aside(slot, by_others);
                     }
-                    self.released(slot, released, rest.holds, generation, doubtful);
+                    self.released(slot, &released, rest.holds, generation, doubtful);
                     if matches!(released, Released::Freed { .. }) {
                         self.note_release(slot, &rest, era);
                     }
@@ -338,7 +339,7 @@ impl Engine {
     pub(super) fn released(
         &self,
         slot: &SlotRef,
-        released: Released,
+        released: &Released,
         holds: u32,
         generation: u64,
         doubtful: bool,
@@ -346,8 +347,9 @@ impl Engine {
         self.counters.releases.one();
         match released {
             Released::Kept => slot.settled(holds),
-            Released::Freed { heard, .. } => {
+            Released::Freed { heard, turn, .. } => {
                 slot.settled(holds);
+                self.call_here(slot.name(), turn.as_ref());
                 if !heard {
                     self.events.tell(|| Event::WakeUpRefused {
                         name: slot.call.shown.clone(),
@@ -363,7 +365,18 @@ impl Engine {
             Released::NotHeld => {
                 let losses = slot.absent(generation, !doubtful);
                 self.report_losses(slot, losses);
+                self.call_here(slot.name(), None);
             }
+        }
+    }
+
+    /// The lock is free, and it is this owner's turn, where the server keeps a queue. One of this process that hears nothing
+    /// is told; where it is another's turn, all who hear nothing are to listen.
+    pub(super) fn call_here(&self, name: &NameRef, turn: Option<&Bytes>) {
+        let next = turn.and_then(|field| name.find(field));
+        match next.map(|slot| slot.call.protocol.wake(&slot.call)) {
+            Some(Wake::Channel(channel)) => self.wakeups.tell_deaf(&channel),
+            _ => name.line(Admission::Each, |line| line.resting.rouse_deaf()),
         }
     }
 

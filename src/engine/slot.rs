@@ -21,7 +21,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -53,6 +53,8 @@ pub(crate) struct Slot {
     pub(crate) queued: AtomicUsize,
     /// Whether the owner may have a place in the server's queue.
     pub(crate) placed: AtomicBool,
+    /// When the owner asked for its place, as a number that only grows.
+    pub(crate) asked: AtomicU64,
     /// The fencing token of what is held; 0 for none.
     pub(crate) token: AtomicI64,
     tenure: Mutex<Tenure>,
@@ -97,6 +99,7 @@ impl Slot {
             users: AtomicUsize::new(0),
             queued: AtomicUsize::new(0),
             placed: AtomicBool::new(false),
+            asked: AtomicU64::new(0),
             token: AtomicI64::new(0),
             tenure: Mutex::new(Tenure::new(generation)),
         }
@@ -463,6 +466,12 @@ impl Slot {
     /// Holds in the books.
     pub(super) fn count(&self) -> u32 {
         self.tenure().count()
+    }
+
+    /// Whether the owner has the lock, or is about to give it back.
+    pub(super) fn has_it(&self) -> bool {
+        let tenure = self.tenure();
+        tenure.wire > 0 || !tenure.holds.is_empty()
     }
 
     /// Nothing held, nothing asked for.

@@ -35,6 +35,8 @@ mod ear;
 #[derive(Debug)]
 pub(crate) struct Channel {
     name: Bytes,
+    /// Those who have a use for it, and those of them who want its messages.
+    users: AtomicUsize,
     listeners: AtomicUsize,
     /// Rings for listeners to try again.
     bell: Bell,
@@ -108,22 +110,45 @@ pub(crate) struct Wakeups {
 pub(crate) struct Subscription {
     wakeups: Arc<Wakeups>,
     channel: Arc<Channel>,
+    /// Whether it wants messages.
+    listens: bool,
 }
 
 impl Subscription {
     pub(crate) fn channel(&self) -> Arc<Channel> {
         self.channel.clone()
     }
+
+    /// Whether messages are wanted, or reach it anyway.
+    pub(crate) fn hears(&self) -> bool {
+        self.listens || self.channel.is_live()
+    }
+
+    /// Wants messages from now on. The subscription is made by the task; see
+    /// [`until_confirmed`](Wakeups::until_confirmed).
+    pub(crate) fn listen(&mut self) {
+        if self.listens {
+            return;
+        }
+        self.listens = true;
+        self.channel.listeners.fetch_add(1, Ordering::AcqRel);
+        if !self.channel.is_live() {
+            self.wakeups.note_change(&self.channel);
+        }
+    }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        if self.channel.listeners.fetch_sub(1, Ordering::AcqRel) == 1 {
+        let last = self.listens && self.channel.listeners.fetch_sub(1, Ordering::AcqRel) == 1;
+        if self.channel.users.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.wakeups
                 .channels
                 .remove_if(&self.channel.name, |_, channel| {
-                    channel.listeners.load(Ordering::Acquire) == 0
+                    channel.users.load(Ordering::Acquire) == 0
                 });
+        }
+        if last {
             self.wakeups.note_change(&self.channel);
         }
     }
@@ -143,12 +168,20 @@ impl Wakeups {
         })
     }
 
-    /// Listens on a channel. The subscription is made by the task; see [`until_confirmed`](Self::until_confirmed).
+    /// Listens on a channel.
     pub(crate) fn subscribe(&self, name: &Bytes) -> Subscription {
+        let mut subscription = self.reserve(name);
+        subscription.listen();
+        subscription
+    }
+
+    /// A use of a channel by one who does not listen yet, and is told by this process.
+    pub(crate) fn reserve(&self, name: &Bytes) -> Subscription {
         let channel = {
             let entry = self.channels.entry(name.clone()).or_insert_with(|| {
                 Arc::new(Channel {
                     name: name.clone(),
+                    users: AtomicUsize::new(0),
                     listeners: AtomicUsize::new(0),
                     bell: Bell::new(),
                     ear: Mutex::new(self.home(name)),
@@ -156,16 +189,17 @@ impl Wakeups {
                     failed: AtomicBool::new(false),
                 })
             });
-            entry.listeners.fetch_add(1, Ordering::AcqRel);
+            entry.users.fetch_add(1, Ordering::AcqRel);
             entry.clone()
         };
-        if !channel.is_live() {
-            self.note_change(&channel);
-        }
         // A table outlives its entries' users only through this handle.
         let wakeups = self.myself.upgrade();
         let wakeups = wakeups.unwrap_or_else(|| Self::new(self.transport.clone()));
-        Subscription { wakeups, channel }
+        Subscription {
+            wakeups,
+            channel,
+            listens: false,
+        }
     }
 
     /// Somebody began to listen, or nobody does any more.
@@ -240,6 +274,15 @@ impl Wakeups {
         }
     }
 
+    /// Tells those to try again whom no message on this channel reaches.
+    pub(crate) fn tell_deaf(&self, channel: &Bytes) {
+        if let Some(channel) = self.channels.get(channel)
+            && !channel.is_live()
+        {
+            channel.wake(Source::Release);
+        }
+    }
+
     /// Tells everybody to try again.
     pub(crate) fn wake_all(&self, source: Source) {
         for channel in &self.channels {
@@ -269,6 +312,9 @@ impl Wakeups {
     /// The channel, if somebody listens to it and it is to be heard by this ear.
     fn wanted(&self, name: &Bytes, ear: &Ear) -> Option<Arc<Channel>> {
         let channel = self.channels.get(name)?.clone();
+        if channel.listeners.load(Ordering::Acquire) == 0 {
+            return None;
+        }
         let here = channel.ear().is_some_and(|home| home.node == ear.node);
         here.then_some(channel)
     }

@@ -33,6 +33,7 @@ pub enum Fair {}
 
 static ACQUIRE: Script = script!(gathered "fair/acquire", after "publish/announce", "fair/queue");
 static RELEASE: Script = script!(gathered "fair/release", after "publish/announce", "fair/queue");
+static PASS: Script = script!(gathered "fair/pass", after "publish/announce", "fair/queue");
 static FORCE_RELEASE: Script =
     script!("fair/force_release", after "publish/announce", "fair/queue");
 static ABANDON: Script = script!("fair/abandon", after "publish/announce", "fair/queue");
@@ -40,7 +41,8 @@ static LOOK: Script = script!("fair/look", after "publish/announce", "fair/queue
 
 /// Every script of this kind, for the tests that read them all.
 #[cfg(test)]
-pub(crate) static SCRIPTS: [&Script; 5] = [&ACQUIRE, &RELEASE, &FORCE_RELEASE, &ABANDON, &LOOK];
+pub(crate) static SCRIPTS: [&Script; 6] =
+    [&ACQUIRE, &RELEASE, &PASS, &FORCE_RELEASE, &ABANDON, &LOOK];
 
 /// The fair lock, or one that is the same but for its name and that it cannot be entered twice.
 #[derive(Debug)]
@@ -116,6 +118,20 @@ impl Protocol for Wire {
                 announcement(call),
             ],
         }
+    }
+
+    fn pass(&self, call: &Call, next: &Call, ask: &Ask) -> Option<Command> {
+        Some(Command {
+            script: &PASS,
+            keys: keys(call),
+            args: vec![
+                call.field.clone(),
+                next.field.clone(),
+                decimal(ask.ttl_ms),
+                announcement(call),
+                decimal(ask.places),
+            ],
+        })
     }
 
     fn force_release(&self, call: &Call) -> Command {

@@ -5,8 +5,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use redlatch::{Client, FencingToken, Kind, Lock};
-use redlatch_support::{Action, Proxy, Rule, Server};
+use redlatch::{Client, FencingToken, Kind, Lock, Owner};
+use redlatch_support::{Action, Proxy, Rule, Server, eventually_async};
 
 use crate::kit::{Feature, close, connect, ms, nothing_is_left};
 
@@ -42,6 +42,14 @@ async fn use_all(client: &Client, name: &str) {
     let both = client.read_write_lock(of("rw"));
     hold(both.read_lock().clone()).await;
     hold(both.write_lock().clone()).await;
+    let fair = client.fair_lock(of("passed on"));
+    let (guard, waits) = (fair.lock().await.expect("free"), client.stats().waits);
+    let next = fair.with_owner(Owner::fresh());
+    let waiting = tokio::spawn(async move { next.lock().await });
+    eventually_async("it waits", ms(5_000), async || client.stats().waits > waits).await;
+    guard.unlock().await.expect("held");
+    let guard = waiting.await.expect("joins").expect("granted");
+    guard.unlock().await.expect("held");
     let semaphore = client.semaphore(of("semaphore"));
     semaphore.try_set_permits(2).await.expect("answers");
     let permit = semaphore.acquire().await.expect("there");

@@ -1,13 +1,13 @@
 //! What goes wrong while a lock goes from hand to hand.
 
-use redlatch::{Lock, LockGuard, Owner, Reentrant, Result};
+use redlatch::{Client, Kind, Lock, LockGuard, Owner, Result};
 use redlatch_support::{Action, Rule, eventually_async};
 use tokio::task::JoinHandle;
 
 use crate::kit::{Rig, Through, ms, secs};
 
 /// Somebody else of the holder's process, who waits for the lock and sleeps.
-async fn asleep_behind(rig: &Rig, lock: &Lock<Reentrant>) -> JoinHandle<Result<LockGuard>> {
+async fn asleep_behind<K: Kind>(rig: &Rig, lock: &Lock<K>) -> JoinHandle<Result<LockGuard<K>>> {
     let next = lock.with_owner(Owner::fresh());
     let waiting = tokio::spawn(async move { next.lock().wait(secs(20)).await });
     eventually_async("it sleeps", secs(5), async || {
@@ -18,8 +18,7 @@ async fn asleep_behind(rig: &Rig, lock: &Lock<Reentrant>) -> JoinHandle<Result<L
 }
 
 /// The script that passes a lock on is lost, or its reply: both ends are known, and one of them has the lock.
-#[tokio::test]
-async fn a_lost_hand_over_is_found_out() {
+async fn a_lost_hand_over_is_found_out<K: Kind>(lock: impl Fn(&Client, &str) -> Lock<K>) {
     for action in [
         Action::StallReplies,
         Action::CutAfterForward,
@@ -29,7 +28,7 @@ async fn a_lost_hand_over_is_found_out() {
             builder.command_timeout(secs(1)).local_hand_over(64, ms(5))
         })
         .await;
-        let lock = rig.holder.lock("passed");
+        let lock = lock(&rig.holder, "passed");
         for round in 0..3 {
             let guard = lock.lock().await.expect("free");
             let waiting = asleep_behind(&rig, &lock).await;
@@ -54,13 +53,15 @@ async fn a_lost_hand_over_is_found_out() {
 }
 
 /// The one it was passed to has left before the server answers: nobody keeps it.
-#[tokio::test]
-async fn a_lock_passed_to_one_who_left_goes_on() {
+async fn goes_on_where_the_next_has_left<K: Kind>(
+    lock: impl Fn(&Client, &str) -> Lock<K>,
+    sleepers: &str,
+) {
     let rig = Rig::with(Through::Holder, |builder| {
         builder.local_hand_over(64, ms(5))
     })
     .await;
-    let lock = rig.holder.lock("left");
+    let lock = lock(&rig.holder, "left");
     for round in 0..2 {
         let guard = lock.lock().await.expect("free");
         let waiting = [(); 2].map(|()| {
@@ -69,7 +70,7 @@ async fn a_lock_passed_to_one_who_left_goes_on() {
         });
         eventually_async("both wait", secs(5), async || {
             let there = rig.holder.inspect("left").await.expect("answers");
-            there.waiting_here == 2 && rig.holder.residue().contains("sleepers: 1,")
+            there.waiting_here == 2 && rig.holder.residue().contains(sleepers)
         })
         .await;
         let [first, second] = waiting;
@@ -100,13 +101,12 @@ async fn a_lock_passed_to_one_who_left_goes_on() {
 }
 
 /// The hold that is given back was gone: the caller hears of it, and the next one asks for itself.
-#[tokio::test]
-async fn a_lock_that_is_gone_cannot_be_passed_on() {
+async fn a_lock_that_is_gone_cannot_be_passed_on<K: Kind>(lock: impl Fn(&Client, &str) -> Lock<K>) {
     let rig = Rig::with(Through::Holder, |builder| {
         builder.local_hand_over(64, ms(5))
     })
     .await;
-    let lock = rig.holder.lock("gone");
+    let lock = lock(&rig.holder, "gone");
     let guard = lock.lock().await.expect("free");
     let waiting = asleep_behind(&rig, &lock).await;
     rig.direct().cmd(&["DEL", "gone"]);
@@ -116,4 +116,40 @@ async fn a_lock_that_is_gone_cannot_be_passed_on() {
     assert_eq!(rig.holder.stats().hand_overs, 0);
     guard.unlock().await.expect("held");
     rig.end().await;
+}
+
+macro_rules! of_every_order {
+    ($($test:ident)+) => {
+        /// Of locks whose waiters stand in one line of the process.
+        mod in_line {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(|client, name| client.lock(name)).await;
+            })+
+        }
+
+        /// Of locks whose order the server keeps.
+        mod in_order {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(|client, name| client.fair_lock(name)).await;
+            })+
+        }
+    };
+}
+
+#[tokio::test]
+async fn a_lock_passed_to_one_who_left_goes_on() {
+    // Of a line, its head alone sleeps.
+    goes_on_where_the_next_has_left(|client, name| client.lock(name), "sleepers: 1,").await;
+}
+
+#[tokio::test]
+async fn a_fair_lock_passed_to_one_who_left_goes_on() {
+    goes_on_where_the_next_has_left(|client, name| client.fair_lock(name), "sleepers: 2,").await;
+}
+
+of_every_order! {
+    a_lost_hand_over_is_found_out
+    a_lock_that_is_gone_cannot_be_passed_on
 }

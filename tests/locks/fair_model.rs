@@ -37,10 +37,14 @@ struct World {
     now: i64,
     /// What a JVM's clock shows less the server's.
     skew: i64,
+    /// Whether ours sleep beside a holder of their process, which passes the lock on, and listen to nobody.
+    beside: bool,
     holder: Option<Side>,
     queue: Vec<Waiter>,
     arrived: u8,
     died: u8,
+    /// How often ours was passed on since the deadlines behind were seen to.
+    passed: i64,
     /// When the lock became free with a live waiter of ours in the queue.
     free_since: Option<i64>,
 }
@@ -49,6 +53,8 @@ struct World {
 enum Step {
     Arrive(Side),
     Release,
+    /// Ours gives the lock to the head, which is ours; the deadlines behind are seen to, or not.
+    PassOn(bool),
     /// The head asks, having been called or by itself.
     HeadAsks,
     Leave(usize),
@@ -58,16 +64,23 @@ enum Step {
 }
 
 impl World {
-    fn new(skew: i64, holder: Side) -> Self {
+    fn new(skew: i64, beside: bool, holder: Side) -> Self {
         Self {
             now: 0,
             skew,
+            beside,
             holder: Some(holder),
             queue: Vec::new(),
             arrived: 0,
             died: 0,
+            passed: 0,
             free_since: None,
         }
+    }
+
+    /// Nobody hears what is said to it.
+    fn is_silent(&self, waiter: &Waiter) -> bool {
+        !waiter.alive || (self.beside && waiter.side == Side::Ours)
     }
 
     fn jvm_now(&self) -> i64 {
@@ -143,15 +156,33 @@ impl World {
         }
     }
 
-    fn close_up(&mut self, from: usize, least: i64) {
-        for (at, waiter) in self.queue.iter_mut().enumerate().skip(from) {
+    fn close_up(&mut self, from: usize, least: i64, places: i64) {
+        let to = if places > 0 {
+            self.queue.len()
+        } else {
+            from + 1
+        };
+        for at in from..to.min(self.queue.len()) {
             let needed = self.now + at as i64 * WAIT + PLACE;
-            if waiter.deadline - PLACE >= least.max(needed) {
-                waiter.deadline -= PLACE;
-            } else if waiter.deadline < least && waiter.alive {
-                waiter.deadline = least;
+            let waiter = self.queue[at];
+            let spare = (waiter.deadline - least.max(needed)).div_euclid(PLACE);
+            if spare.min(places) > 0 {
+                self.queue[at].deadline -= spare.min(places) * PLACE;
+            } else if waiter.deadline < least && !self.is_silent(&waiter) {
+                self.queue[at].deadline = least;
             }
         }
+    }
+
+    fn pass_on(&mut self, see_to: bool) {
+        self.passed += 1;
+        let mut places = 0;
+        if see_to {
+            self.keep_place(0);
+            places = std::mem::take(&mut self.passed);
+        }
+        self.queue.remove(0);
+        self.close_up(0, self.now + LEFT.min(30_000), places);
     }
 
     /// Puts out those who are gone; what is left at the front is called.
@@ -161,7 +192,7 @@ impl World {
             if Some(head.id) == me {
                 return;
             }
-            let silent = !head.alive;
+            let silent = self.is_silent(&head);
             let over = silent && head.deadline <= self.now;
             if !over && (promoted || head.deadline + GRACE > self.now) {
                 let least = if promoted {
@@ -209,7 +240,7 @@ impl World {
     fn take_if_first(&mut self, id: u8) {
         if self.queue.first().is_some_and(|head| head.id == id) {
             self.queue.remove(0);
-            self.close_up(0, self.now + LEFT.min(30_000));
+            self.close_up(0, self.now + LEFT.min(30_000), 1);
             self.holder = Some(Side::Ours);
         }
     }
@@ -243,6 +274,11 @@ impl World {
         }
         if self.holder.is_some() {
             steps.push(Step::Release);
+            let next = self.queue.first();
+            let ours = next.is_some_and(|head| head.alive && head.side == Side::Ours);
+            if self.beside && self.holder == Some(Side::Ours) && ours {
+                steps.extend([Step::PassOn(false), Step::PassOn(true)]);
+            }
         } else if self.queue.first().is_some_and(|head| head.alive) {
             steps.push(Step::HeadAsks);
         }
@@ -277,6 +313,7 @@ impl World {
                     Some(Side::Ours) => self.turn(None),
                 }
             }
+            Step::PassOn(see_to) => self.pass_on(see_to),
             Step::HeadAsks => self.head_asks(),
             Step::Leave(at) => {
                 let waiter = self.queue.remove(at);
@@ -288,7 +325,7 @@ impl World {
                     }
                     Side::Ours => {
                         let left = if self.holder.is_some() { LEFT } else { 0 };
-                        self.close_up(at, self.now + left);
+                        self.close_up(at, self.now + left, 1);
                         if self.holder.is_none() {
                             self.turn(None);
                         }
@@ -374,9 +411,9 @@ fn flaw_9_no_order_of_events_puts_out_the_living_or_keeps_the_dead() {
     const DEPTH: u32 = 9;
     let mut worlds = 0;
     for skew in [-3_000, 0, 3_000] {
-        for holder in [Side::Jvm, Side::Ours] {
+        for (beside, holder) in [(false, Side::Jvm), (false, Side::Ours), (true, Side::Ours)] {
             let mut seen = HashSet::new();
-            explore(&World::new(skew, holder), DEPTH, &mut seen);
+            explore(&World::new(skew, beside, holder), DEPTH, &mut seen);
             worlds += seen.len();
         }
     }
@@ -387,7 +424,7 @@ fn flaw_9_no_order_of_events_puts_out_the_living_or_keeps_the_dead() {
 /// The same with a place that is no longer than what it takes to say so, and no room for a JVM's wait: it must fail.
 #[test]
 fn the_model_finds_what_it_looks_for() {
-    let mut world = World::new(0, Side::Jvm);
+    let mut world = World::new(0, false, Side::Jvm);
     world.play(Step::Arrive(Side::Jvm));
     world.play(Step::Arrive(Side::Ours));
     // What a naive place would have: eight seconds after the one before, and no more.

@@ -16,12 +16,14 @@ use tokio::task::JoinHandle;
 use crate::common::{asleep, client_with, close, direct, ms, name, secs, until_nothing_is_left};
 
 /// A client that hands locks over, whatever the environment wants of others.
-async fn client() -> Client {
+pub(crate) async fn client() -> Client {
     client_with(|builder| builder.local_hand_over(64, ms(5))).await
 }
 
 /// Somebody else of the client who waits for the lock.
-fn waiter<K: Kind>(lock: &Lock<K>) -> JoinHandle<redlatch::Result<redlatch::LockGuard<K>>> {
+pub(crate) fn waiter<K: Kind>(
+    lock: &Lock<K>,
+) -> JoinHandle<redlatch::Result<redlatch::LockGuard<K>>> {
     let lock = lock.with_owner(Owner::fresh());
     tokio::spawn(async move { lock.lock().wait(secs(20)).await })
 }
@@ -97,6 +99,16 @@ async fn a_spin_lock_is_passed_on_by_its_release() {
 #[tokio::test]
 async fn a_write_lock_is_passed_on_by_its_release() {
     passes(|client, name| client.read_write_lock(name).write_lock().clone()).await;
+}
+
+#[tokio::test]
+async fn a_fair_lock_is_passed_on_by_its_release() {
+    passes(|client, name| client.fair_lock(name)).await;
+}
+
+#[tokio::test]
+async fn a_non_reentrant_fair_lock_is_passed_on_by_its_release() {
+    passes(|client, name| client.non_reentrant_fair_lock(name)).await;
 }
 
 #[tokio::test]
@@ -361,7 +373,7 @@ async fn what_was_passed_on_is_renewed_and_told_of_its_loss() {
     close(client).await;
 }
 
-async fn bounded<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn bounded<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(secs(5), future)
         .await
         .expect("in time")

@@ -4,6 +4,7 @@ mod basics;
 mod common;
 mod crowds;
 mod fair;
+mod fair_hand_over;
 mod fair_model;
 mod fenced;
 mod group;

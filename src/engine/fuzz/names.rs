@@ -88,6 +88,7 @@ fn belongings(name: &str) -> (Vec<String>, Vec<String>) {
         placed: false,
         token: 0,
         floor: 0,
+        places: 0,
     };
     let rest = Rest {
         holds: 0,

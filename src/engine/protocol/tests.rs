@@ -10,6 +10,7 @@ const ASK: Ask = Ask {
     placed: false,
     token: 5,
     floor: 7,
+    places: 0,
 };
 
 const REST: Rest = Rest {

@@ -181,3 +181,81 @@ fn others_of_an_owner_that_is_served_enter_and_lead_nothing() {
     queue.leave(&other);
     assert!(queue.is_empty());
 }
+
+mod resting {
+    use bytes::Bytes;
+
+    use crate::engine::queue::resting::Resting;
+
+    fn field(n: u8) -> Bytes {
+        Bytes::copy_from_slice(&[n])
+    }
+
+    /// Who asked first is served first, whenever it lay down.
+    #[tokio::test]
+    async fn the_one_who_asked_first_is_served_first() {
+        let mut resting = Resting::<u8, &str>::default();
+        let (later, _) = resting.lie_down(9, &field(1), 1, false);
+        let (_, first) = resting.lie_down(4, &field(2), 2, false);
+        assert_eq!(resting.len(), 2);
+        assert!(
+            resting.serve(|wants| *wants == 1).is_none(),
+            "the other is first"
+        );
+        let next = resting.serve(|wants| *wants == 2).expect("it is first");
+        assert!(resting.served(&next, "gift"));
+        assert!(first.served().await);
+        assert_eq!(first.take(), Some("gift"));
+        assert!(resting.get_up(later));
+        assert_eq!(resting.len(), 1);
+    }
+
+    /// Nobody gets up while it is being served; what became of that is told.
+    #[tokio::test]
+    async fn who_is_being_served_waits_for_the_outcome() {
+        let mut resting = Resting::<u8, &str>::default();
+        let (spot, contender) = resting.lie_down(1, &field(1), 1, false);
+        let next = resting.serve(|_| true).expect("there");
+        assert!(resting.serve(|_| true).is_none(), "once at a time");
+        assert!(!resting.get_up(spot));
+        resting.not_yet(&next);
+        assert!(!contender.outcome().await);
+        let next = resting.serve(|_| true).expect("still there");
+        resting.not_served(&next);
+        assert!(!contender.served().await, "it is to ask");
+        assert!(resting.get_up(spot));
+        assert!(resting.is_empty());
+    }
+
+    /// A gift for one who has left stays with the giver.
+    #[test]
+    fn who_has_left_is_served_nothing() {
+        let mut resting = Resting::<u8, &str>::default();
+        let (spot, contender) = resting.lie_down(1, &field(1), 1, true);
+        let next = resting.serve(|_| true).expect("there");
+        resting.leave(spot);
+        assert!(!resting.served(&next, "gift"));
+        assert_eq!(contender.take(), Some("gift"));
+        resting.not_yet(&next);
+        resting.not_served(&next);
+        assert!(resting.is_empty());
+    }
+
+    /// Only who hears nothing is roused, and nobody who is being served.
+    #[tokio::test]
+    async fn the_deaf_are_roused() {
+        let mut resting = Resting::<u8, &str>::default();
+        let (_, served) = resting.lie_down(1, &field(1), 1, true);
+        let (deaf, roused) = resting.lie_down(2, &field(2), 2, true);
+        let (_, hears) = resting.lie_down(3, &field(3), 3, false);
+        let next = resting.serve(|_| true).expect("there");
+        resting.rouse_deaf();
+        assert!(!roused.served().await);
+        assert!(resting.get_up(deaf));
+        for asleep in [&served, &hears] {
+            let woken = futures_util::FutureExt::now_or_never(asleep.served());
+            assert_eq!(woken, None);
+        }
+        assert!(resting.served(&next, "gift"));
+    }
+}

@@ -141,6 +141,7 @@ fn commands_fit_their_headers() {
         placed: false,
         token: 0,
         floor: 0,
+        places: 0,
     };
     let rest = Rest {
         holds: 0,

@@ -5,7 +5,7 @@
 -- KEYS[3] deadlines (sorted set)
 -- ARGV[1] owner field
 -- ARGV[2] how to announce it, with the stem of the wake channels
--- Returns 1 left; 0 had no place
+-- Returns 1 left; {1, head} left, and the lock is free, with whose turn it is; 0 had no place
 -- Publishes 0 on the stem :<head> when the lock is free
 -- Builds: the channel of the head, whom only the queue knows
 local place, at = redis.call('lpos', KEYS[2], ARGV[1]), now()
@@ -15,8 +15,9 @@ if not place then
 end
 redis.call('lrem', KEYS[2], 0, ARGV[1])
 local left = redis.call('pttl', KEYS[1])
-close_up(KEYS[2], KEYS[3], ARGV[2], place, at, left)
+close_up(KEYS[2], KEYS[3], ARGV[2], place, at, left, 1)
 if left == -2 then
-  turn(KEYS[2], KEYS[3], ARGV[2], at)
+  local head = turn(KEYS[2], KEYS[3], ARGV[2], at)
+  return {1, head}
 end
 return 1

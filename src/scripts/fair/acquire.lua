@@ -40,7 +40,7 @@ end
 if head then
   redis.call('lpop', KEYS[2])
   redis.call('zrem', KEYS[3], ARGV[2])
-  close_up(KEYS[2], KEYS[3], ARGV[4], 0, at, tonumber(ARGV[1]))
+  close_up(KEYS[2], KEYS[3], ARGV[4], 0, at, tonumber(ARGV[1]), 1)
 end
 redis.call('hset', KEYS[1], ARGV[2], 1)
 redis.call('pexpire', KEYS[1], ARGV[1])

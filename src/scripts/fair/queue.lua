@@ -35,15 +35,17 @@ end
 local function is_deaf(call, owner)
   return announce(call .. ':' .. owner, '0') == 0
 end
--- Takes back what a place of ours added to the deadlines behind it, of those only who have more than their own place
--- takes: whoever came back in front added nothing. Leaves who listens at least until `least`.
-local function close_up(queue, deadlines, call, from, at, left)
+-- Takes back what so many places of ours added to the deadlines behind them, of those only who have more than their own
+-- place takes: whoever came back in front added nothing. Leaves who listens at least until `least`. With no places, only
+-- the first is seen to, who could be put out.
+local function close_up(queue, deadlines, call, from, at, left, places)
   local least = at + math.max(math.min(left, 30000), 0)
-  for behind, owner in ipairs(redis.call('lrange', queue, from, -1)) do
+  for behind, owner in ipairs(redis.call('lrange', queue, from, places > 0 and -1 or from)) do
     local deadline = deadline_of(deadlines, owner)
     local needed = at + (from + behind - 1) * WAIT + PLACE
-    if deadline and deadline - PLACE >= math.max(least, needed) then
-      set_deadline(deadlines, owner, deadline - PLACE)
+    local spare = deadline and math.floor((deadline - math.max(least, needed)) / PLACE) or 0
+    if math.min(spare, places) > 0 then
+      set_deadline(deadlines, owner, deadline - math.min(spare, places) * PLACE)
     elseif deadline and deadline < least and not is_deaf(call, owner) then
       set_deadline(deadlines, owner, least)
     end

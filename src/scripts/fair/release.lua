@@ -7,7 +7,8 @@
 -- ARGV[2] holds that remain
 -- ARGV[3] time to live in ms for the holds that remain
 -- ARGV[4] how to announce it, with the stem of the wake channels
--- Returns 1 freed; 2 freed, but the wake-up was refused; 0 holds remain; nil not held by this owner
+-- Returns {1, head} freed, with whose turn it is; {2, head} the same, but the wake-up was refused; 0 holds remain; nil not
+-- held by this owner
 -- Publishes 0 on the stem :<head> when freed
 -- Builds: the channel of the head, whom only the queue knows
 if redis.call('hexists', KEYS[1], ARGV[1]) == 0 then
@@ -21,5 +22,5 @@ if ARGV[2] ~= '0' then
   return 0
 end
 redis.call('del', KEYS[1])
-local _, refused = turn(KEYS[2], KEYS[3], ARGV[4], now())
-return refused and 2 or 1
+local head, refused = turn(KEYS[2], KEYS[3], ARGV[4], now())
+return {refused and 2 or 1, head}

@@ -7,7 +7,7 @@ use redlatch_support::{Direct, eventually_async, jvm::Jvm};
 use tokio::task::JoinHandle;
 
 use crate::{
-    common::{LIMIT, secs, subscribed, wait_for},
+    common::{LIMIT, secs, wait_for},
     java::{Answer, JavaLock, follow},
     kinds::{Shared, derived},
 };
@@ -86,6 +86,19 @@ pub(super) enum Side<'a> {
     Java(&'a Jvm),
 }
 
+impl Side<'_> {
+    /// How many of its tasks sleep before a lock.
+    fn sleepers(self) -> usize {
+        let Self::Rust(client) = self else {
+            return 0;
+        };
+        let residue = client.residue();
+        let (_, count) = residue.split_once("sleepers: ").expect("is said");
+        let count: String = count.chars().take_while(char::is_ascii_digit).collect();
+        count.parse().expect("a number")
+    }
+}
+
 /// Somebody who has the lock.
 pub(super) enum Holder<'a, K: Shared = Fair> {
     Rust(LockGuard<K>),
@@ -132,9 +145,11 @@ impl<'a, K: Shared> Line<'a, K> {
         }
     }
 
-    /// One more waiter. Comes back when it is the last in the queue and hears of its turn.
+    /// One more waiter. Comes back when it is the last in the queue and hears of its turn: by its channel, or asleep beside
+    /// a holder of its own process.
     pub(super) async fn join(&mut self, side: Side<'a>) {
         let key = self.queue.key;
+        let before = side.sleepers();
         match side {
             Side::Rust(client) => {
                 let owner = Owner::fresh();
@@ -155,7 +170,10 @@ impl<'a, K: Shared> Line<'a, K> {
         })
         .await;
         let channel = K::channel(key, id).expect("fair waiters have one");
-        subscribed(self.queue.direct, &channel, 1).await;
+        eventually_async("the waiter would hear of its turn", secs(5), async || {
+            side.sleepers() > before || self.queue.direct.numsub(&channel) == 1
+        })
+        .await;
     }
 
     /// The time until somebody holds the lock; gives who, by number, its hold, and when it was granted.

@@ -1,6 +1,6 @@
 //! Each of these looks at every order in which the threads of a scenario can take their steps.
 
-use redlatch_loom::orders::{bell, hearing, hold, queue};
+use redlatch_loom::orders::{bell, hearing, hold, queue, resting};
 
 macro_rules! every_order {
     ($($module:ident :: $scenario:ident;)+) => {
@@ -23,5 +23,7 @@ every_order! {
     queue::an_open_lock_admits_or_promotes;
     queue::who_would_not_wait_never_does;
     queue::a_lock_passed_on_is_never_lost;
+    resting::who_gets_up_while_it_is_served_takes_what_it_is_given;
+    resting::who_leaves_while_it_is_served_keeps_nothing_from_others;
     queue::who_wakes_while_it_is_served_does_not_ask;
 }

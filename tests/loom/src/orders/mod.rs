@@ -4,6 +4,7 @@ pub mod bell;
 pub mod hearing;
 pub mod hold;
 pub mod queue;
+pub mod resting;
 
 /// Every order with at most so many switches away from a thread that could go on.
 fn every_order(scenario: impl Fn() + Send + Sync + 'static) {
