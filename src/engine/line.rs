@@ -337,3 +337,105 @@ impl Drop for Ticket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::{
+        engine::{hold::Lease, protocol::Call},
+        lock::{kind::sealed::Sealed, reentrant::Reentrant},
+    };
+
+    fn wish(number: u64) -> Wish {
+        Wish {
+            call: Arc::new(Call::example(Reentrant::protocol(), number)),
+            lease: Lease::Watched,
+            patience: Patience::Unlimited,
+            loose: false,
+        }
+    }
+
+    fn field(number: u64) -> Bytes {
+        wish(number).call.field.clone()
+    }
+
+    fn limit(passes: u32, ms: u64) -> HandOver {
+        HandOver {
+            passes,
+            time: Duration::from_millis(ms),
+        }
+    }
+
+    /// A line before a lock that owner 1 holds, with owner 2 in front of it who does not ask.
+    fn line() -> Line {
+        let mut line = Line::default();
+        let head = line
+            .queue
+            .join(&field(9), false, || wish(9))
+            .expect("first");
+        line.queue
+            .join(&field(2), false, || wish(2))
+            .expect("waits");
+        line.queue.leave(&head);
+        line
+    }
+
+    /// Passes the lock on, which comes to nothing.
+    fn passes(line: &mut Line, limit: HandOver) -> bool {
+        match line.next("reentrant", &field(1), limit) {
+            Next::Pass(contender) => {
+                line.queue.not_served(&contender);
+                true
+            }
+            Next::FreeForOthers => false,
+            Next::Free => panic!("somebody waits"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hand_over_ends_after_so_many_times_or_so_long() {
+        let mut line = line();
+        assert!((0..3).all(|_| passes(&mut line, limit(3, 10))));
+        assert!(!passes(&mut line, limit(3, 10)), "three times");
+        line.note_grant();
+        assert!(passes(&mut line, limit(3, 10)), "counted anew");
+        advance(Duration::from_millis(9)).await;
+        assert!(passes(&mut line, limit(3, 10)));
+        advance(Duration::from_millis(1)).await;
+        assert!(!passes(&mut line, limit(3, 10)), "ten milliseconds");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_handed_to_another_kind_or_to_oneself() {
+        let mut line = line();
+        for (kind, owner, passes) in [("fenced", 1, 3), ("reentrant", 2, 3), ("reentrant", 1, 0)] {
+            let next = line.next(kind, &field(owner), limit(passes, 10));
+            assert!(matches!(next, Next::Free), "{kind} {owner} {passes}");
+        }
+        assert!(passes(&mut line, limit(3, 10)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_lets_others_go_first_for_as_long_as_there_may_be_any() {
+        let mut line = Line::default();
+        let (soon, later) = (Instant::now(), Instant::now() + Duration::from_secs(1));
+        assert!(!line.stepped_aside(false, later), "it did not step aside");
+        let aside = Aside {
+            until: soon,
+            count: 7,
+        };
+        line.step_aside(aside);
+        assert!(!line.stepped_aside(true, later));
+        let waits = line.aside.expect("others may come");
+        assert_eq!((waits.until, waits.count), (later, 7));
+        assert!(line.stepped_aside(false, later), "nobody else wants it");
+        assert!(line.aside.is_none());
+        line.step_aside(aside);
+        line.note_grant();
+        assert!(line.aside.is_none(), "others had their turn");
+    }
+}

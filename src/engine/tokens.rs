@@ -40,3 +40,52 @@ impl Tokens {
         self.0.insert(call.name.clone(), token);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lock::{fenced::Fenced, kind::sealed::Sealed, reentrant::Reentrant};
+
+    fn call(name: &str) -> Call {
+        Call {
+            name: Bytes::copy_from_slice(name.as_bytes()),
+            ..Call::example(Fenced::protocol(), 1)
+        }
+    }
+
+    #[test]
+    fn the_highest_token_of_each_name_is_kept() {
+        let tokens = Tokens::default();
+        for (name, token) in [("a", 5), ("b", 7), ("a", 3), ("c", 1)] {
+            tokens.note(&call(name), Some(token));
+        }
+        assert_eq!(tokens.floor(&call("a")), 5);
+        assert_eq!(tokens.floor(&call("b")), 7);
+        assert_eq!(tokens.floor(&call("c")), 1);
+        assert_eq!(tokens.floor(&call("d")), 0);
+        tokens.note(&call("a"), None);
+        assert_eq!(tokens.floor(&call("a")), 5);
+    }
+
+    #[test]
+    fn a_kind_without_tokens_has_no_floor() {
+        let tokens = Tokens::default();
+        let plain = Call::example(Reentrant::protocol(), 1);
+        tokens.note(&plain, Some(5));
+        assert_eq!(tokens.floor(&plain), 0);
+        assert!(tokens.0.is_empty());
+        tokens.note(&call("n"), Some(5));
+        assert_eq!(tokens.floor(&plain), 0, "whoever else uses the name");
+    }
+
+    #[test]
+    fn no_more_names_are_remembered_than_said() {
+        let tokens = Tokens::default();
+        for number in 0..NAMES + 3 {
+            tokens.note(&call(&number.to_string()), Some(1));
+        }
+        assert_eq!(tokens.0.len(), NAMES);
+        let last = call(&(NAMES + 2).to_string());
+        assert_eq!(tokens.floor(&last), 1);
+    }
+}

@@ -5,7 +5,7 @@ use std::time::Instant;
 use redlatch::{Error, Event, LossCause};
 use redlatch_support::{Action, Rule, eventually_async};
 
-use crate::kit::{Rig, Through, event, ms, secs, within};
+use crate::kit::{Rig, Through, Waiting, event, ms, secs, within};
 
 #[tokio::test]
 async fn b1_a_release_while_the_subscription_is_down_is_noticed() {
@@ -304,5 +304,41 @@ async fn b12_an_absurd_lease_is_refused_before_a_byte_is_sent() {
     let long = "x".repeat(10_000);
     assert!(rig.holder.rlock(long.as_str()).is_locked().await.is_err());
     assert_eq!(rig.proxy.seen("EVALSHA"), sent);
+    rig.end().await;
+}
+
+/// The safety poll looks at every name that is waited for, however many there are, and wakes those alone who may get in.
+#[tokio::test]
+async fn every_name_waited_for_is_looked_at() {
+    let settings = |builder: redlatch::ClientBuilder| builder.safety_poll(secs(1));
+    let rig = Rig::with(Through::Waiter, settings).await;
+    let names = ["looked-1", "looked-2", "looked-3"];
+    let mut held = Vec::new();
+    let mut waiting = Vec::new();
+    for (number, name) in names.into_iter().enumerate() {
+        held.push(rig.holder.lock(name).lock().await.expect("free"));
+        waiting.push(Waiting::start(&rig.waiter, name, secs(25)));
+        let sleepers = format!("sleepers: {},", number + 1);
+        eventually_async("it sleeps", secs(10), async || {
+            rig.waiter.residue().contains(&sleepers)
+        })
+        .await;
+    }
+    rig.proxy.drop_messages(None, 1_000);
+    let kept = held.pop().expect("three");
+    for guard in held {
+        guard.unlock().await.expect("held");
+    }
+    let last = waiting.pop().expect("three");
+    for waiting in waiting {
+        waiting.granted().await.0.unlock().await.expect("held");
+    }
+    assert_eq!(
+        rig.waiter.stats().wakeups_by_poll,
+        2,
+        "the third is held yet"
+    );
+    kept.unlock().await.expect("held");
+    last.granted().await.0.unlock().await.expect("held");
     rig.end().await;
 }

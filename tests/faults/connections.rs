@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use futures_util::FutureExt;
-use redlatch::{Error, Event, Owner};
+use redlatch::{Error, Event, LossCause, Owner};
 use redlatch_support::{Action, Proxy, Rule, Server, alive_tasks, eventually_async};
 use tokio_stream::StreamExt;
 
@@ -420,5 +420,43 @@ async fn a_request_lost_on_its_way_is_sent_again() {
         rig.proxy.rule(Rule::new("EVALSHA").action(action));
         guard.unlock().await.expect("held");
     }
+    rig.end().await;
+}
+
+/// What is held is looked at with every new connection, not only when it is due: the server may have lost it meanwhile.
+#[tokio::test]
+async fn what_the_server_has_forgotten_is_told_with_the_next_connection() {
+    let settings = |builder: redlatch::ClientBuilder| builder.watchdog_timeout(secs(90));
+    let rig = Rig::with(Through::Holder, settings).await;
+    let guard = rig.holder.lock("forgotten").lock().await.expect("free");
+    rig.direct().flushall();
+    rig.proxy.cut_all();
+    // Its renewal is due after thirty.
+    let told = tokio::time::timeout(secs(15), guard.lost()).await;
+    assert_eq!(told.expect("it is asked about"), LossCause::Vanished);
+    drop(guard);
+    rig.end().await;
+}
+
+/// A question changes nothing, so it is asked again where its answer is lost.
+#[tokio::test]
+async fn a_question_whose_answer_is_lost_is_asked_again() {
+    let rig = Rig::new(Through::Holder).await;
+    let lock = rig.holder.lock("asked");
+    let guard = lock.lock().await.expect("free");
+    let raw = lock.with_owner(guard.owner());
+    let raw = raw.raw();
+    assert_eq!(raw.hold_count().await.expect("answers"), 1);
+    let lose = ["HGET", "EXISTS", "HEXISTS", "PTTL", "EVALSHA"].map(|command| {
+        let rule = Rule::new(command).action(Action::CutAfterForward).times(1);
+        rig.proxy.rule(rule)
+    });
+    assert_eq!(raw.hold_count().await.expect("asked again"), 1);
+    assert!(raw.is_locked().await.expect("asked again"));
+    assert!(raw.is_held_by_current().await.expect("asked again"));
+    let lost: u64 = lose.iter().map(redlatch_support::RuleHandle::hits).sum();
+    assert!(lost > 0, "nothing was lost");
+    rig.proxy.clear_rules();
+    guard.unlock().await.expect("held");
     rig.end().await;
 }

@@ -5,6 +5,7 @@ mod bars;
 mod cancel;
 mod clock;
 mod connections;
+mod costs;
 mod crowd;
 mod documents;
 mod drops;

@@ -1,6 +1,7 @@
 //! Sets of locks, all of them or a majority, where servers and links are in trouble.
 
-use redlatch::{Client, Error, MultiLock, Owner, Refusal};
+use futures_util::FutureExt;
+use redlatch::{Client, Error, LossCause, MultiLock, Owner, Refusal};
 use redlatch_support::{Action, Direct, Proxy, Rule, Server, eventually_async};
 
 use crate::{
@@ -233,5 +234,42 @@ async fn a_majority_that_forgets_is_told() {
     let next = rig.lock.with_owner(Owner::fresh());
     let next = next.lock().wait(secs(5)).await.expect("all are back");
     next.unlock().await.expect("held");
+    rig.end().await;
+}
+
+/// A majority is lost with the member that it needed, at that moment and not with an earlier one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_majority_is_lost_with_the_member_it_needed() {
+    let rig = Servers::start(3).await;
+    let lock = rig.lock.with_owner(Owner::fresh());
+    let guard = lock.lock().await.expect("free");
+    let mut lost = Box::pin(guard.lost());
+    for (server, held) in rig.servers.iter().zip([2, 1]) {
+        assert_eq!((&mut lost).now_or_never(), None);
+        assert_eq!(server.direct().cmd(&["DEL", "leader"]).int(), 1);
+        eventually_async("a member is lost", secs(5), async || guard.held() == held).await;
+    }
+    assert_eq!((&mut lost).now_or_never(), Some(LossCause::Vanished));
+    drop(lost);
+    assert!(guard.is_lost());
+    drop(guard);
+    eventually_async("nobody holds it", secs(5), async || rig.holders() == 0).await;
+    rig.end().await;
+}
+
+/// What a silent member costs is far below the lease, whatever a server may cost by its settings: otherwise those who
+/// answered first would be over when it has been waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_member_never_costs_the_lease() {
+    let rig = Servers::start(3).await;
+    rig.servers[2].freeze();
+    let lock = rig.lock.with_owner(Owner::fresh());
+    let lock = lock.server_timeout(secs(20));
+    let guard = lock.lock().lease(ms(400)).wait(secs(5)).await;
+    let guard = guard.expect("two of three are there");
+    assert_eq!(guard.held(), 2);
+    rig.servers[2].thaw();
+    guard.unlock().await.expect("two confirm");
+    eventually_async("nobody holds it", secs(5), async || rig.holders() == 0).await;
     rig.end().await;
 }

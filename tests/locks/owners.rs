@@ -220,3 +220,24 @@ async fn an_owner_does_not_enter_for_ever() {
     assert_eq!(report.released, 1);
     assert!(!direct().exists(&name));
 }
+
+/// A lock that cannot be entered twice is not, by two branches that ask at the same time either.
+#[tokio::test]
+async fn two_branches_at_once_do_not_enter_what_is_not_reentrant() {
+    let client = client().await;
+    for round in 0..20 {
+        let name = name(&format!("once-{round}"));
+        let owner = Owner::fresh();
+        let fair = client.non_reentrant_fair_lock(&*name).with_owner(owner);
+        let (first, second) = tokio::join!(fair.lock(), fair.lock());
+        let (guard, refused) = match (first, second) {
+            (Ok(guard), Err(refused)) | (Err(refused), Ok(guard)) => (guard, refused),
+            both => panic!("{both:?}"),
+        };
+        assert!(matches!(refused, Error::AlreadyHeld { .. }), "{refused}");
+        assert_eq!(direct().hgetall(&name)[&guard.owner_id()], "1");
+        guard.unlock().await.expect("held");
+        assert!(!direct().exists(&name));
+    }
+    close(client).await;
+}

@@ -226,3 +226,31 @@ async fn a_question_that_may_not_be_asked_is_no_answer() {
     gone(&direct, &name).await;
     close(client).await;
 }
+
+/// A release that no replica could be asked about is told as such, and done all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_that_nobody_can_be_asked_about_is_told() {
+    let replicated = Replicated::start();
+    let direct = replicated.master().direct();
+    let rules = |channels: &str| {
+        let rules = ["on", ">pw", "~*", "resetchannels", channels, "+@all"];
+        let words = ["ACL", "SETUSER", "mute"].into_iter().chain(rules);
+        direct.cmd(&words.collect::<Vec<_>>()).accepted();
+    };
+    rules("&*");
+    let url = format!("redis://mute:pw@127.0.0.1:{}", replicated.master().port());
+    let client = client_of(&url, Replicas::AtLeast(1), secs(2)).await;
+    let name = unique_name("unasked-release");
+    let guard = client
+        .lock(&*name)
+        .lock()
+        .await
+        .expect("free, and confirmed");
+    rules("&redisson_*");
+    match guard.unlock().await {
+        Err(Error::ReleaseNotReplicated { acked, .. }) => assert_eq!(acked, 0),
+        other => panic!("{other:?}"),
+    }
+    gone(&direct, &name).await;
+    close(client).await;
+}

@@ -166,3 +166,52 @@ fn replies_nobody_sends_are_refused_and_never_panic() {
     let endless = Reply::Array(vec![int(0), int(-1)]);
     assert_eq!(decode_attempt(&endless), Some(Attempt::Busy { left: None }));
 }
+
+#[test]
+fn locks_of_one_name_meet_where_they_share_a_value_or_one_is_about_all() {
+    let plain = Call::example(crate::lock::reentrant::Reentrant::protocol(), 1);
+    let of = |fields: &[&'static str]| Call {
+        values: Some(
+            fields
+                .iter()
+                .map(|field| Value {
+                    field: Bytes::from_static(field.as_bytes()),
+                    beside: 0,
+                })
+                .collect(),
+        ),
+        ..plain.clone()
+    };
+    assert!(of(&["a", "b"]).meets(&of(&["c", "b"])));
+    assert!(!of(&["a", "b"]).meets(&of(&["c", "d"])));
+    assert!(of(&["a"]).meets(&plain) && plain.meets(&of(&["a"])) && plain.meets(&plain));
+}
+
+#[test]
+fn a_release_says_who_may_have_heard_it_and_whose_turn_it_is() {
+    let freed = |heard, by_others, turn: Option<&'static str>| {
+        Some(Released::Freed {
+            heard,
+            by_others,
+            turn: turn.map(|field| Bytes::from_static(field.as_bytes())),
+        })
+    };
+    let head = || Reply::Text(Bytes::from_static(b"u:1"));
+    let queue = |code, head| Reply::Array(vec![Reply::Int(code), head]);
+    for (reply, due) in [
+        (Reply::Int(0), Some(Released::Kept)),
+        (Reply::Int(1), freed(true, false, None)),
+        (Reply::Int(2), freed(false, false, None)),
+        (Reply::Int(3), freed(true, true, None)),
+        (Reply::Int(4), None),
+        (Reply::Nil, Some(Released::NotHeld)),
+        (queue(1, Reply::Nil), freed(true, false, None)),
+        (queue(1, head()), freed(true, false, Some("u:1"))),
+        (queue(2, head()), freed(false, false, Some("u:1"))),
+        (queue(0, head()), None),
+        // What says that a lock was passed on.
+        (queue(1, Reply::Int(1)), None),
+    ] {
+        assert_eq!(Released::decode(&reply), due, "{reply:?}");
+    }
+}

@@ -194,3 +194,102 @@ async fn a_loose_hold_is_taken_last_in_first_out_and_never_a_guards() {
     assert!(slot.take_loose(Instant::now()).is_none());
     assert!(slot.take(&guarded, Instant::now()).is_ok());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_moves_watched_holds_to_a_margin_before_the_servers_end_and_no_other() {
+    let slot = slot();
+    let watched = grant(&slot, Lease::Watched, 2);
+    let fixed = grant(&slot, Lease::Fixed(secs(90)), 3);
+    let fixed_until = fixed.valid_until();
+    tokio::time::advance(secs(5)).await;
+    let sent = Instant::now();
+    tokio::time::advance(secs(1)).await;
+    slot.confirm(slot.generation(), sent, true, WATCHDOG);
+    assert_eq!(
+        watched.valid_until(),
+        sent + WATCHDOG - crate::engine::hold::margin(WATCHDOG)
+    );
+    assert_eq!(fixed.valid_until(), fixed_until, "a lease is not renewed");
+    let until = watched.valid_until();
+    tokio::time::advance(secs(1)).await;
+    slot.confirm(slot.generation(), Instant::now(), false, WATCHDOG);
+    assert_eq!(watched.valid_until(), until, "a look renews nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn entering_again_moves_the_end_of_watched_holds_if_it_is_watched_itself() {
+    let slot = slot();
+    let watched = grant(&slot, Lease::Watched, 2);
+    let fixed = grant(&slot, Lease::Fixed(secs(20)), 3);
+    let (watched_until, fixed_until) = (watched.valid_until(), fixed.valid_until());
+    tokio::time::advance(secs(5)).await;
+    let long = grant(&slot, Lease::Fixed(secs(100)), 4);
+    assert_eq!(
+        watched.valid_until(),
+        watched_until,
+        "nobody renews it to that"
+    );
+    assert_eq!(fixed.valid_until(), fixed_until);
+    slot.take(&long, Instant::now()).expect("held");
+    let inner = grant(&slot, Lease::Watched, 5);
+    assert_eq!(watched.valid_until(), inner.valid_until());
+    assert!(watched.valid_until() > watched_until);
+    assert_eq!(fixed.valid_until(), fixed_until, "a lease is not renewed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_lease_is_for_the_hold_it_was_asked_for() {
+    let slot = slot();
+    let first = grant(&slot, Lease::Watched, 2);
+    let second = grant(&slot, Lease::Watched, 3);
+    let now = Instant::now();
+    let next = slot.relet(&second, 9, secs(2), now).expect("held");
+    assert!(
+        slot.to_settle(now, WATCHDOG).is_some(),
+        "the server is to be told"
+    );
+    assert!(slot.gone_by() >= now + WATCHDOG);
+    tokio::time::advance(secs(3)).await;
+    assert_eq!(next.loss(Instant::now()), Some(LossCause::LeaseExpired));
+    assert_eq!(slot.expire(Instant::now()).len(), 1);
+    assert_eq!(first.loss(Instant::now()), None, "the other is as it was");
+    slot.take(&first, Instant::now()).expect("held");
+    let late = slot.relet(&next, 10, secs(2), Instant::now());
+    assert_eq!(late.expect_err("over"), LossCause::LeaseExpired);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_renewal_in_doubt_may_have_prolonged_is_reckoned_with() {
+    let slot = slot();
+    let hold = grant(&slot, Lease::Fixed(secs(10)), 2);
+    tokio::time::advance(secs(5)).await;
+    let now = Instant::now();
+    assert!(slot.gone_by() < now + secs(6));
+    slot.may_last(WATCHDOG);
+    assert_eq!(slot.gone_by(), now + WATCHDOG);
+    slot.may_last(secs(1));
+    assert_eq!(slot.gone_by(), now + WATCHDOG, "no answer takes that back");
+    slot.take(&hold, now).expect("held");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_in_doubt_is_suspect_once_and_nothing_to_sleep_on() {
+    let slot = slot();
+    let now = Instant::now();
+    assert_eq!(slot.held_until(now), None);
+    let first = grant(&slot, Lease::Watched, 2);
+    let second = grant(&slot, Lease::Fixed(secs(10)), 3);
+    assert_eq!(slot.held_until(now), Some(first.valid_until()));
+    assert_eq!(slot.first_deadline(), Some(second.valid_until()));
+    assert!(!first.is_suspect() && !second.is_suspect());
+    let generation = slot.generation();
+    assert!(slot.suspect(generation), "it was beyond doubt");
+    assert!(first.is_suspect() && second.is_suspect());
+    assert!(!slot.suspect(generation), "that is no news");
+    assert_eq!(slot.held_until(now), None);
+    slot.confirm(generation, now, true, WATCHDOG);
+    assert!(!first.is_suspect() && !second.is_suspect());
+    assert_eq!(slot.held_until(now), Some(first.valid_until()));
+    tokio::time::advance(secs(40)).await;
+    assert_eq!(slot.held_until(Instant::now()), None, "both are over");
+}

@@ -154,6 +154,11 @@ impl Patience {
     }
 }
 
+/// A hundredth of the lease and two milliseconds: as much as clocks of different servers may part.
+fn drift_over(lease: Duration) -> Duration {
+    lease / 100 + Duration::from_millis(2)
+}
+
 impl Set {
     pub(super) async fn take(
         &self,
@@ -349,7 +354,7 @@ impl Set {
         })
     }
 
-    /// A hundredth of the lease and two milliseconds: as much as clocks of different servers may part.
+    /// What the clocks of the members may part by.
     fn drift(&self, lease: Option<Duration>) -> Duration {
         let lease = lease.unwrap_or_else(|| {
             let timeouts = self
@@ -358,7 +363,7 @@ impl Set {
                 .map(|member| member.engine.settings.watchdog_timeout);
             timeouts.min().unwrap_or_default()
         });
-        lease / 100 + Duration::from_millis(2)
+        drift_over(lease)
     }
 
     fn outage_patience(&self) -> Duration {
@@ -367,5 +372,19 @@ impl Set {
             .iter()
             .map(|member| member.engine.settings.outage_patience);
         patience.max().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_may_part_by_a_hundredth_and_two_milliseconds() {
+        assert_eq!(
+            drift_over(Duration::from_secs(10)),
+            Duration::from_millis(102)
+        );
+        assert_eq!(drift_over(Duration::ZERO), Duration::from_millis(2));
     }
 }
