@@ -321,8 +321,9 @@ impl ClientBuilder {
     /// all, and this process lets others go first. Default 64 times and 5 ms, whichever comes first; with 0 times every
     /// release frees the lock.
     ///
-    /// All kinds but fair, read and group locks do this, and fenced ones not where another server may take over. (A spin
-    /// lock that is freed is announced to nobody, so who looks first has it.)
+    /// All kinds but read and group locks do this, and fenced ones not where another server may take over. (A spin lock that
+    /// is freed is announced to nobody, so who looks first has it.) A fair lock goes to whoever is next over all processes,
+    /// so where that is one of this process there is no bound.
     ///
     /// *Redisson*: none.
     pub fn local_hand_over(mut self, times: u32, time: Duration) -> Self {

@@ -15,7 +15,7 @@ const SHORTEST_LEASE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 
 /// How long a process lets others have a lock first that it has freed for all.
-pub(crate) const LONGEST_ASIDE: Duration = Duration::from_millis(5);
+pub(crate) const LONGEST_ASIDE: Duration = Duration::from_millis(10);
 /// Longest accepted time for a lock to go from hand to hand in one process.
 const LONGEST_RUN: Duration = Duration::from_secs(10);
 

@@ -23,7 +23,6 @@ use super::{
     release::Grip,
     wakeup::Source,
 };
-use crate::config::LONGEST_ASIDE;
 
 /// The next in line, while the server is asked to give it the lock. It hears of it in any case.
 struct Heir<'a> {
@@ -217,23 +216,18 @@ impl Engine {
         let Some(channel) = slot.channels().into_iter().next() else {
             return;
         };
-        let aside = Aside {
-            until: Instant::now() + LONGEST_ASIDE,
-            // One is our own message.
-            count: channel.count() + 2,
-        };
+        let aside = Aside::after(channel.count());
         let name = slot.name();
         name.line(Admission::Exclusive, |line| line.step_aside(aside));
     }
 
-    /// The lock is free. Unless others may have heard of it, or wait in the other line, nobody need wait for them.
-    pub(super) fn stepped_aside(&self, slot: &SlotRef, by_others: bool) {
+    /// The lock is free. So many others have heard of it, and go first; if nobody has, and nobody waits in the other line,
+    /// nobody need wait for them.
+    pub(super) fn stepped_aside(&self, slot: &SlotRef, others: u32) {
         let name = slot.name();
         let readers = name.line(Admission::Shared, |line| !line.queue.is_empty());
-        let others = by_others || readers;
-        let withdrawn = name.line(Admission::Exclusive, |line| {
-            line.stepped_aside(others, Instant::now() + LONGEST_ASIDE)
-        });
+        let others = others.max(u32::from(readers));
+        let withdrawn = name.line(Admission::Exclusive, |line| line.stepped_aside(others));
         if withdrawn {
             for channel in slot.channels() {
                 channel.wake(Source::Release);

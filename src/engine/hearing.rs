@@ -40,6 +40,11 @@ impl Hearing {
         self.deaf.swap(false, Ordering::AcqRel)
     }
 
+    /// Nobody wants messages any more, and soon none will come.
+    pub(crate) fn given_up(&self) {
+        self.confirmed.store(0, Ordering::Release);
+    }
+
     /// The server has taken the subscription away, nobody knows when.
     pub(crate) fn taken_away(&self) {
         self.confirmed.store(0, Ordering::Release);

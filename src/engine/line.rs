@@ -17,7 +17,7 @@ use super::{
     release::Grip,
     wakeup::{Channel, Subscription},
 };
-use crate::config::HandOver;
+use crate::config::{HandOver, LONGEST_ASIDE};
 
 /// One who waits, for what it wishes, until it is given a grip of its own.
 pub(super) type Contender = queue::Contender<Wish, Grip>;
@@ -44,12 +44,24 @@ struct Run {
     passes: u32,
 }
 
-/// For how long others go first, after the lock was freed for all.
+/// How many others go first, after the lock was freed for all.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Aside {
-    pub(super) until: Instant,
-    /// The count of the channel by which another has had it and freed it again.
-    pub(super) count: u64,
+    /// The count of the channel from before.
+    since: u64,
+    others: u64,
+}
+
+impl Aside {
+    /// One other goes first, as far as is known; `since` is the channel's count by now.
+    pub(super) fn after(since: u64) -> Self {
+        Self { since, others: 1 }
+    }
+
+    /// Whether all of them have had it and freed it again. One message is our own.
+    fn is_over(self, count: u64) -> bool {
+        count > self.since + self.others
+    }
 }
 
 /// What becomes of a lock that is given back.
@@ -117,16 +129,16 @@ impl Line {
         Next::Pass(contender)
     }
 
-    /// Lets others go first, until one of them has had the lock or this time is over.
+    /// Lets others go first.
     pub(super) fn step_aside(&mut self, aside: Aside) {
         self.aside = Some(aside);
     }
 
-    /// The lock has been freed, and others may want it, until then. True where nobody does and this line need not wait.
-    pub(super) fn stepped_aside(&mut self, others: bool, until: Instant) -> bool {
+    /// The lock has been freed, and so many others may want it. True where nobody does and this line need not wait.
+    pub(super) fn stepped_aside(&mut self, others: u32) -> bool {
         match &mut self.aside {
-            Some(aside) if others => {
-                aside.until = until;
+            Some(aside) if others > 0 => {
+                aside.others = others.into();
                 false
             }
             aside => aside.take().is_some(),
@@ -224,32 +236,34 @@ impl Ticket {
         true
     }
 
-    /// The head is awake, and lets others go first where it is their turn; for no longer than it would wait itself.
+    /// The head is awake, and lets others go first where it is their turn. Each of them has a moment to take the lock, which
+    /// begins when it was freed; where nobody does, or time runs out for the head, it asks.
     pub(crate) async fn step_aside(&self, patience: Patience) {
-        let aside = self.line(|line| {
-            line.queue.wake(&self.place);
-            line.aside
-        });
-        let now = Instant::now();
-        let Some(aside) = aside.filter(|aside| aside.until > now) else {
-            return;
-        };
-        match patience {
-            Patience::None => return,
-            Patience::Until(deadline) if deadline < aside.until + (aside.until - now) => return,
-            _ => {}
-        }
-        let others = async {
-            match self.channel() {
-                Some(channel) => channel.reaches(aside.count).await,
-                None => std::future::pending().await,
+        self.line(|line| line.queue.wake(&self.place));
+        loop {
+            let now = Instant::now();
+            let late = match patience {
+                Patience::None => true,
+                Patience::Until(deadline) => deadline < now + 2 * LONGEST_ASIDE,
+                Patience::Unlimited => false,
+            };
+            let stood = self.line(|line| {
+                let channel = line.subscription.as_ref().map(Subscription::channel)?;
+                let count = channel.count();
+                if line.aside?.is_over(count) {
+                    line.aside = None;
+                }
+                line.aside.map(|_| (channel, count))
+            });
+            let Some((channel, count)) = stood.filter(|_| !late) else {
+                return;
+            };
+            tokio::select! {
+                biased;
+                _ = self.served() => return,
+                _ = channel.woken(count) => {}
+                () = tokio::time::sleep_until(now + LONGEST_ASIDE) => return,
             }
-        };
-        tokio::select! {
-            biased;
-            _ = self.served() => {}
-            () = others => {}
-            () = tokio::time::sleep_until(aside.until) => {}
         }
     }
 
@@ -326,6 +340,8 @@ impl Drop for Ticket {
         let unused = self.line(|line| {
             line.queue.leave(&self.place);
             if line.queue.is_empty() {
+                // Its count goes with the channel.
+                line.aside = None;
                 line.subscription.take()
             } else {
                 None
@@ -419,23 +435,20 @@ mod tests {
         assert!(passes(&mut line, limit(3, 10)));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_line_lets_others_go_first_for_as_long_as_there_may_be_any() {
+    #[test]
+    fn a_line_lets_as_many_go_first_as_have_heard() {
         let mut line = Line::default();
-        let (soon, later) = (Instant::now(), Instant::now() + Duration::from_secs(1));
-        assert!(!line.stepped_aside(false, later), "it did not step aside");
-        let aside = Aside {
-            until: soon,
-            count: 7,
-        };
-        line.step_aside(aside);
-        assert!(!line.stepped_aside(true, later));
-        let waits = line.aside.expect("others may come");
-        assert_eq!((waits.until, waits.count), (later, 7));
-        assert!(line.stepped_aside(false, later), "nobody else wants it");
+        assert!(!line.stepped_aside(0), "it did not step aside");
+        line.step_aside(Aside::after(7));
+        let over = |line: &Line, count| line.aside.expect("others may come").is_over(count);
+        assert!(!over(&line, 8), "that is our own message");
+        assert!(over(&line, 9), "one has had it");
+        assert!(!line.stepped_aside(3));
+        assert!(!over(&line, 10) && over(&line, 11), "all three have");
+        assert!(line.stepped_aside(0), "nobody else wants it");
         assert!(line.aside.is_none());
-        line.step_aside(aside);
+        line.step_aside(Aside::after(7));
         line.note_grant();
-        assert!(line.aside.is_none(), "others had their turn");
+        assert!(line.aside.is_none(), "it has had it itself");
     }
 }

@@ -329,3 +329,55 @@ async fn look_at(engine: &Engine, chunk: &[(Look, Vec<Arc<Channel>>)]) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(10);
+
+    /// The rounds up to the first that looks at everybody, and how long they took.
+    async fn rounds(poll: &Poll) -> (Vec<Round>, Duration) {
+        let begun = Instant::now();
+        let (mut rounds, mut seen) = (Rounds::default(), Vec::new());
+        loop {
+            seen.push(rounds.next(poll, INTERVAL).await);
+            if seen.last() == Some(&Round::Everybody) {
+                return (seen, begun.elapsed());
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn everybody_is_looked_at_once_an_interval_and_the_restless_each_second() {
+        let poll = Poll::default();
+        // Give or take a quarter.
+        let interval = INTERVAL.mul_f64(0.7)..INTERVAL.mul_f64(1.3);
+        let (seen, took) = rounds(&poll).await;
+        assert_eq!(seen, [Round::Everybody]);
+        assert!(interval.contains(&took), "{took:?}");
+        poll.restless.store(2, Ordering::Release);
+        let (seen, took) = rounds(&poll).await;
+        assert!((6..=16).contains(&seen.len()), "{seen:?}");
+        assert!(interval.contains(&took), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_becomes_restless_is_looked_after_within_a_second() {
+        let poll = Arc::new(Poll::default());
+        let begun = Instant::now();
+        let waiting = tokio::spawn({
+            let poll = poll.clone();
+            async move { Rounds::default().next(&poll, INTERVAL).await }
+        });
+        sleep(Duration::from_secs(2)).await;
+        poll.restless.store(1, Ordering::Release);
+        poll.restless_came.notify_one();
+        assert_eq!(waiting.await.expect("no panic"), Round::Restless);
+        assert!(
+            begun.elapsed() < Duration::from_secs(4),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
+}

@@ -346,11 +346,11 @@ pub(crate) enum Attempt {
 /// What came of a release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Released {
-    /// The lock is free. Whether it could be announced, and whether other clients may have heard it; the field of the owner
-    /// whose turn it is, where the server keeps a queue.
+    /// The lock is free. Whether it could be announced, and how many clients besides this one have heard it; the field of
+    /// the owner whose turn it is, where the server keeps a queue.
     Freed {
         heard: bool,
-        by_others: bool,
+        others: u32,
         turn: Option<Bytes>,
     },
     /// The owner still has holds.
@@ -363,22 +363,22 @@ pub(crate) enum Released {
 const KEPT: i64 = 0;
 const FREED: i64 = 1;
 const FREED_UNHEARD: i64 = 2;
-const FREED_FOR_OTHERS: i64 = 3;
 
 impl Released {
     pub(crate) fn decode(reply: &Reply) -> Option<Self> {
         match reply {
             Reply::Nil => Some(Self::NotHeld),
             Reply::Int(KEPT) => Some(Self::Kept),
-            Reply::Int(code @ (FREED | FREED_UNHEARD | FREED_FOR_OTHERS)) => Some(Self::Freed {
+            Reply::Int(code @ FREED..) => Some(Self::Freed {
                 heard: *code != FREED_UNHEARD,
-                by_others: *code == FREED_FOR_OTHERS,
+                // Beyond that code the number of those who heard it follows.
+                others: u32::try_from(code.saturating_sub(FREED_UNHEARD)).unwrap_or(0),
                 turn: None,
             }),
             Reply::Array(parts) => match parts.as_slice() {
                 [Reply::Int(code @ (FREED | FREED_UNHEARD)), head] => Some(Self::Freed {
                     heard: *code != FREED_UNHEARD,
-                    by_others: false,
+                    others: 0,
                     turn: match head {
                         Reply::Nil => None,
                         Reply::Text(field) => Some(field.clone()),

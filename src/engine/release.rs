@@ -270,10 +270,10 @@ impl Engine {
                         slot.settled(rest.holds);
                         return Err(unexpected(shown, &reply));
                     };
-                    if let Released::Freed { by_others, .. } = released
+                    if let Released::Freed { others, .. } = released
                         && for_others
                     {
-                        self.stepped_aside(slot, by_others);
+                        self.stepped_aside(slot, others);
                     }
                     self.released(slot, &released, rest.holds, generation, doubtful);
                     if matches!(released, Released::Freed { .. }) {

@@ -85,11 +85,6 @@ impl Channel {
     pub(crate) async fn woken(&self, seen: u64) -> Source {
         self.bell.rung(seen).await
     }
-
-    /// Waits until the count is at least this.
-    pub(crate) async fn reaches(&self, count: u64) {
-        self.bell.until(|| self.bell.count() >= count).await;
-    }
 }
 
 /// All channels of a client.
@@ -119,9 +114,9 @@ impl Subscription {
         self.channel.clone()
     }
 
-    /// Whether messages are wanted, or reach it anyway.
+    /// Whether messages are wanted. Where they are not, they come only for as long as others want them.
     pub(crate) fn hears(&self) -> bool {
-        self.listens || self.channel.is_live()
+        self.listens
     }
 
     /// Wants messages from now on. The subscription is made by the task; see
@@ -149,6 +144,7 @@ impl Drop for Subscription {
                 });
         }
         if last {
+            self.channel.hearing.given_up();
             self.wakeups.note_change(&self.channel);
         }
     }

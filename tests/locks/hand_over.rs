@@ -281,6 +281,53 @@ async fn other_processes_get_their_turn() {
     close(other).await;
 }
 
+/// Who has had the lock lets all others have it first, who are as many as have heard of the release: none of them is left out
+/// because messages always reach the same one first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_processes_have_the_lock_in_turn() {
+    let name = name("in-turn");
+    let stop = Arc::new(AtomicBool::new(false));
+    let (mut clients, mut counts, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..6 {
+        let client = client_with(|builder| builder.local_hand_over(4, ms(5))).await;
+        let (count, more) = fight(&client, &name, 4, &stop);
+        counts.push(count);
+        tasks.extend(more);
+        clients.push(client);
+    }
+    let turns = || {
+        counts
+            .iter()
+            .map(|count| count.load(Ordering::Acquire))
+            .collect::<Vec<_>>()
+    };
+    eventually_async("all are there", secs(30), async || {
+        turns().iter().all(|turns| *turns > 0)
+    })
+    .await;
+    let begun = turns();
+    let had = || {
+        turns()
+            .iter()
+            .zip(&begun)
+            .map(|(now, then)| now - then)
+            .collect::<Vec<_>>()
+    };
+    eventually_async("many turns", secs(60), async || {
+        had().iter().sum::<u64>() >= 3_000
+    })
+    .await;
+    let had = had();
+    println!("turns: {had:?}");
+    let least = had.iter().min().expect("six");
+    assert!(least * 6 >= 1_500, "half of its share at least: {had:?}");
+    stop.store(true, Ordering::Release);
+    join(tasks).await;
+    for client in clients {
+        close(client).await;
+    }
+}
+
 /// A lock that never goes a long way from hand to hand: a waiter of another process has it within the bound, a little
 /// more, and the holds that were under way.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

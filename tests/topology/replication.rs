@@ -254,3 +254,65 @@ async fn a_release_that_nobody_can_be_asked_about_is_told() {
     gone(&direct, &name).await;
     close(client).await;
 }
+
+/// On the disks of the server and of a replica, where the server can say so; elsewhere an error says why, and nothing is held.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_grant_is_on_the_disks_that_were_asked_for() {
+    let replicated = Replicated::builder().appendonly(true).start();
+    let direct = replicated.master().direct();
+    let client = async |within| {
+        let builder = Client::builder()
+            .url(replicated.master().url())
+            .expect("url");
+        let builder = builder.replicas_on_disk(Replicas::AtLeast(1), within);
+        builder.connect().await.expect("connects")
+    };
+    let name = unique_name("on-disk");
+    let patient = client(secs(10)).await;
+    if direct.cmd(&["COMMAND", "INFO", "WAITAOF"]).items()[0].is_nil() {
+        let error = patient
+            .lock(&*name)
+            .lock()
+            .await
+            .expect_err("it cannot say so");
+        assert!(matches!(error, Error::Refused { .. }), "{error}");
+        gone(&direct, &name).await;
+        return close(patient).await;
+    }
+    let guard = patient
+        .lock(&*name)
+        .lock()
+        .await
+        .expect("free, and on two disks");
+    assert!(direct.command_calls("waitaof") > 0);
+    guard.unlock().await.expect("held, and on two disks");
+    for replica in replicated.replicas() {
+        replica.freeze();
+    }
+    let hurried = client(ms(300)).await;
+    let error = hurried
+        .lock(&*name)
+        .lock()
+        .await
+        .expect_err("on one disk alone");
+    assert!(
+        matches!(error, Error::NotReplicated { acked: 0, .. }),
+        "{error}"
+    );
+    gone(&direct, &name).await;
+    for replica in replicated.replicas() {
+        replica.thaw();
+    }
+    // Where the server keeps no such file there is nothing to ask about.
+    direct
+        .cmd(&["CONFIG", "SET", "appendonly", "no"])
+        .accepted();
+    let error = patient.lock(&*name).lock().await.expect_err("on no disk");
+    assert!(
+        matches!(error, Error::Refused { .. } | Error::NotReplicated { .. }),
+        "{error}"
+    );
+    gone(&direct, &name).await;
+    close(patient).await;
+    close(hurried).await;
+}

@@ -157,7 +157,7 @@ fn replies_nobody_sends_are_refused_and_never_panic() {
     for reply in &odd {
         assert_eq!(decode_attempt(reply), None, "{reply:?}");
     }
-    for reply in [int(4), int(-1), Reply::Array(vec![]), Reply::Odd("double")] {
+    for reply in [int(-1), Reply::Array(vec![]), Reply::Odd("double")] {
         assert_eq!(Released::decode(&reply), None, "{reply:?}");
     }
     for code in [2, -3, i64::MIN, i64::MAX] {
@@ -189,10 +189,10 @@ fn locks_of_one_name_meet_where_they_share_a_value_or_one_is_about_all() {
 
 #[test]
 fn a_release_says_who_may_have_heard_it_and_whose_turn_it_is() {
-    let freed = |heard, by_others, turn: Option<&'static str>| {
+    let freed = |heard, others, turn: Option<&'static str>| {
         Some(Released::Freed {
             heard,
-            by_others,
+            others,
             turn: turn.map(|field| Bytes::from_static(field.as_bytes())),
         })
     };
@@ -200,14 +200,16 @@ fn a_release_says_who_may_have_heard_it_and_whose_turn_it_is() {
     let queue = |code, head| Reply::Array(vec![Reply::Int(code), head]);
     for (reply, due) in [
         (Reply::Int(0), Some(Released::Kept)),
-        (Reply::Int(1), freed(true, false, None)),
-        (Reply::Int(2), freed(false, false, None)),
-        (Reply::Int(3), freed(true, true, None)),
-        (Reply::Int(4), None),
+        (Reply::Int(1), freed(true, 0, None)),
+        (Reply::Int(2), freed(false, 0, None)),
+        (Reply::Int(3), freed(true, 1, None)),
+        (Reply::Int(9), freed(true, 7, None)),
+        (Reply::Int(i64::MAX), freed(true, 0, None)),
+        (Reply::Int(-1), None),
         (Reply::Nil, Some(Released::NotHeld)),
-        (queue(1, Reply::Nil), freed(true, false, None)),
-        (queue(1, head()), freed(true, false, Some("u:1"))),
-        (queue(2, head()), freed(false, false, Some("u:1"))),
+        (queue(1, Reply::Nil), freed(true, 0, None)),
+        (queue(1, head()), freed(true, 0, Some("u:1"))),
+        (queue(2, head()), freed(false, 0, Some("u:1"))),
         (queue(0, head()), None),
         // What says that a lock was passed on.
         (queue(1, Reply::Int(1)), None),

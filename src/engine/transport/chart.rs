@@ -235,6 +235,19 @@ gg 10.0.0.6:7006@17006 master,fail - 0 1 2 disconnected
     }
 
     #[test]
+    fn where_epochs_are_equal_the_first_who_says_so_counts() {
+        let one = "aa 1.1.1.1:1@11 myself,master - 0 1 5 connected 0-10";
+        let other = "bb 2.2.2.2:2@12 myself,master - 0 1 5 connected 5-16383 16384";
+        for (views, due) in [([one, other], 1), ([other, one], 2)] {
+            let layout = Layout::merge(&views.map(|view| claims(view, "", false)));
+            let owner = layout.owners[7].expect("owned");
+            assert_eq!(layout.masters[usize::from(owner)].port, due);
+            assert_eq!(layout.owners.len(), SLOTS);
+            assert!(layout.owners[SLOTS - 1].is_some());
+        }
+    }
+
+    #[test]
     fn redirections_are_read() {
         let parse = |text| Redirect::parse(text, "me");
         assert_eq!(

@@ -401,4 +401,56 @@ mod tests {
             }
         ));
     }
+
+    #[test]
+    fn what_was_never_sent_and_what_was_refused_is_told_from_what_nobody_knows() {
+        for kind in [
+            ErrorKind::Config,
+            ErrorKind::InvalidArgument,
+            ErrorKind::Url,
+        ] {
+            let never = fault(&FredError::new(kind, "a bad argument"));
+            assert!(matches!(never, Fault::NotSent { .. }), "{never:?}");
+        }
+        for kind in [
+            ErrorKind::Auth,
+            ErrorKind::InvalidCommand,
+            ErrorKind::Cluster,
+        ] {
+            let refused = fault(&FredError::new(kind, "something of its own"));
+            let other = matches!(
+                &refused,
+                Fault::Refused {
+                    refusal: Refusal::Other,
+                    ..
+                }
+            );
+            assert!(other, "{refused:?}");
+        }
+        for kind in [ErrorKind::Timeout, ErrorKind::Canceled, ErrorKind::Protocol] {
+            let unknown = fault(&FredError::new(kind, "no answer"));
+            assert!(matches!(unknown, Fault::Unknown { .. }), "{unknown:?}");
+        }
+    }
+
+    #[test]
+    fn every_reply_is_read_or_called_odd() {
+        let text = || Reply::Text(Bytes::from_static(b"a"));
+        for (value, due) in [
+            (Value::Null, Reply::Nil),
+            (Value::Integer(7), Reply::Int(7)),
+            (Value::String("a".into()), text()),
+            (Value::Bytes(Bytes::from_static(b"a")), text()),
+            (Value::Boolean(true), Reply::Int(1)),
+            (Value::Boolean(false), Reply::Int(0)),
+            (Value::Double(1.5), Reply::Odd("double")),
+            (Value::Queued, Reply::Odd("queued")),
+            (
+                Value::Array(vec![Value::Integer(1), Value::Null]),
+                Reply::Array(vec![Reply::Int(1), Reply::Nil]),
+            ),
+        ] {
+            assert_eq!(convert(value), due);
+        }
+    }
 }

@@ -201,9 +201,7 @@ async fn first_word(watch: &Watch, limit: Duration) -> Result<Word, Fault> {
             let wait = if best.is_some() { OTHERS } else { limit * 2 };
             match timeout(wait, words.recv()).await {
                 Ok(Some(Ok(word))) => {
-                    if best.as_ref().is_none_or(|best| best.epoch < word.epoch) {
-                        best = Some(word);
-                    }
+                    best = Some(later_of(best, word));
                 }
                 Ok(Some(Err(fault))) => failed = fault,
                 Ok(None) | Err(_) => return best.ok_or(failed),
@@ -216,6 +214,29 @@ async fn first_word(watch: &Watch, limit: Duration) -> Result<Word, Fault> {
         word = &mut choosing => word,
         _ = asking => choosing.await,
     }
+}
+
+/// Which of two words is about the later election; of one election the first.
+fn later_of(one: Option<Word>, other: Word) -> Word {
+    match one {
+        Some(one) if one.epoch >= other.epoch => one,
+        _ => other,
+    }
+}
+
+/// Whether a word is to be followed, where `election` was the last. The latest election counts. Only where the master is gone
+/// and more than half of the known sentinels have named another one is it followed whatever its number: then they have
+/// been set up anew.
+fn counts(
+    word: &Word,
+    said: &HashMap<Address, Word>,
+    known: usize,
+    election: u64,
+    open: bool,
+) -> bool {
+    let agree = |other: &&Word| other.master == word.master;
+    let most = said.values().filter(agree).count() * 2 > known;
+    word.epoch > election || (most && !open)
 }
 
 /// The task that listens to the sentinels.
@@ -256,11 +277,7 @@ pub(super) async fn keep(fleet: Weak<Fleet>) {
             return;
         };
         found.clone_from(&word.peers);
-        // The latest election counts. Only where the master is gone and most sentinels name another one is it followed
-        // whatever its number: then they have been set up anew.
-        let agree = |other: &&Word| other.master == word.master;
-        let most = said.values().filter(agree).count() * 2 > known.len();
-        if word.epoch > fleet.election() || (most && !fleet.is_open()) {
+        if counts(&word, &said, known.len(), fleet.election(), fleet.is_open()) {
             fleet.succeed(&word.master, word.epoch);
         }
         said.insert(sentinel, word);
@@ -352,5 +369,61 @@ mod tests {
         let address = reached(&fields, "me").expect("both");
         assert_eq!((&*address.host, address.port), ("10.0.0.1", 7000));
         assert_eq!(reached(&self::fields(&Reply::Nil), "me"), None);
+    }
+
+    fn word(port: u16, epoch: u64) -> Word {
+        Word {
+            master: at(port),
+            epoch,
+            peers: Vec::new(),
+        }
+    }
+
+    fn at(port: u16) -> Address {
+        Address::parse(&format!("10.0.0.1:{port}"), "me").expect("good")
+    }
+
+    #[test]
+    fn the_later_election_is_the_better_word() {
+        assert_eq!(later_of(None, word(1, 3)), word(1, 3));
+        assert_eq!(later_of(Some(word(1, 3)), word(2, 4)), word(2, 4));
+        assert_eq!(later_of(Some(word(1, 3)), word(2, 2)), word(1, 3));
+        assert_eq!(later_of(Some(word(1, 3)), word(2, 3)), word(1, 3));
+    }
+
+    #[test]
+    fn a_word_counts_by_its_election_or_where_most_agree_and_nobody_is_there() {
+        let said = |ports: &[u16]| {
+            let words = ports.iter().enumerate();
+            let words =
+                words.map(|(by, port)| (at(100 + u16::try_from(by).expect("few")), word(*port, 1)));
+            words.collect::<HashMap<_, _>>()
+        };
+        let (none, two, split) = (said(&[]), said(&[7, 7]), said(&[7, 8]));
+        for (epoch, said, known, open, due) in [
+            (6, &none, 3, true, true),
+            (5, &none, 3, false, false),
+            (4, &none, 3, false, false),
+            // Set up anew: two of three, while nobody answers.
+            (1, &two, 3, false, true),
+            (1, &two, 3, true, false),
+            (1, &two, 4, false, false),
+            (1, &split, 3, false, false),
+            (1, &split, 1, false, true),
+        ] {
+            let follows = counts(&word(7, epoch), said, known, 5, open);
+            assert_eq!(follows, due, "{epoch} {said:?} {known} {open}");
+        }
+    }
+
+    #[test]
+    fn a_number_among_the_fields_is_read_too() {
+        let list = Reply::Array(vec![
+            Reply::Text("ip".into()),
+            Reply::Text("10.0.0.1".into()),
+            Reply::Text("port".into()),
+            Reply::Int(7000),
+        ]);
+        assert_eq!(reached(&fields(&list), "me"), Some(at(7000)));
     }
 }

@@ -5,8 +5,8 @@
 -- ARGV[2] holds that remain
 -- ARGV[3] time to live in ms for the holds that remain
 -- ARGV[4] how to announce it, with the wake channel
--- Returns 1 freed; 2 freed, but the wake-up was refused; 3 freed, and more than one client may have heard; 0 holds
--- remain; nil not held by this owner
+-- Returns 1 freed; 2 freed, but the wake-up was refused; 2 + n freed, and n clients besides this one have heard, or one
+-- where nobody knows; 0 holds remain; nil not held by this owner
 -- Publishes 0 on the wake channel when freed
 if redis.call('hexists', KEYS[1], ARGV[1]) == 0 then
   return nil
@@ -23,4 +23,4 @@ local heard = announce(ARGV[4], '0')
 if type(heard) == 'table' then
   return 2
 end
-return (heard > 1 or heard < 0) and 3 or 1
+return heard < 0 and 3 or heard > 1 and heard + 1 or 1

@@ -9,7 +9,7 @@
 -- ARGV[3] time to live in ms for the holds that remain
 -- ARGV[4] how to announce it, with the wake channel
 -- ARGV[5] the same owner's read field
--- Returns 1 freed for others; 2 freed, but the wake-up was refused; 3 freed, and more than one client may have heard;
+-- Returns 1 freed for others; 2 freed, but the wake-up was refused; 2 + n freed, and n clients besides this one have heard;
 -- 0 holds remain; nil not held by this owner
 -- Publishes 1 on the wake channel when freed, also when the owner reads on, for other readers may come in then
 -- Builds: the markers of the owner's reads: KEYS[2] :<read field>:rwlock_timeout:<number>
@@ -38,4 +38,4 @@ local heard = announce(ARGV[4], '1')
 if type(heard) == 'table' then
   return 2
 end
-return (heard > 1 or heard < 0) and 3 or 1
+return heard < 0 and 3 or heard > 1 and heard + 1 or 1
