@@ -67,3 +67,6 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,3 +40,6 @@ impl Tokens {
         self.0.insert(call.name.clone(), token);
     }
 }
+
+#[cfg(test)]
+mod tests;

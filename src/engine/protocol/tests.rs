@@ -165,3 +165,70 @@ fn replies_nobody_sends_are_refused_and_never_panic() {
     let endless = Reply::Array(vec![int(0), int(-1)]);
     assert_eq!(decode_attempt(&endless), Some(Attempt::Busy { left: None }));
 }
+
+#[test]
+fn a_release_says_who_may_have_heard_of_it() {
+    let freed = |heard, by_others| Some(Released::Freed { heard, by_others });
+    let decode = |code| Released::decode(&Reply::Int(code));
+    assert_eq!(decode(1), freed(true, false));
+    assert_eq!(decode(2), freed(false, false));
+    assert_eq!(decode(3), freed(true, true));
+    assert_eq!(decode(0), Some(Released::Kept));
+    assert_eq!(decode(4), None);
+    assert_eq!(Released::decode(&Reply::Nil), Some(Released::NotHeld));
+}
+
+#[test]
+fn sets_meet_where_they_share_a_value() {
+    let set = |fields: &[&'static str]| Call {
+        values: Some(
+            fields
+                .iter()
+                .map(|field| Value {
+                    field: Bytes::from_static(field.as_bytes()),
+                    beside: 0,
+                })
+                .collect(),
+        ),
+        ..Call::example(Reentrant::protocol(), 1)
+    };
+    assert!(set(&["a", "b"]).meets(&set(&["b", "c"])));
+    assert!(!set(&["a", "b"]).meets(&set(&["c"])));
+    assert!(!set(&["a"]).meets(&set(&["b"])));
+    let whole = Call::example(Reentrant::protocol(), 1);
+    assert!(whole.meets(&whole));
+}
+
+/// What is looked at for all who wait for the same, and not once for all.
+#[test]
+fn waiters_for_different_locks_are_looked_after_one_by_one() {
+    let call = |protocol, name: &'static str, number| Call {
+        name: Bytes::from_static(name.as_bytes()),
+        ..Call::example(protocol, number)
+    };
+    let kinds: [&'static dyn Protocol; 4] = [
+        Reentrant::protocol(),
+        Fair::protocol(),
+        Read::protocol(),
+        crate::lock::Group::protocol(),
+    ];
+    for protocol in kinds {
+        let one = protocol.look_for(&call(protocol, "a", 1));
+        let kind = protocol.kind();
+        assert_ne!(one, protocol.look_for(&call(protocol, "b", 1)), "{kind}");
+        assert_eq!(one, protocol.look_for(&call(protocol, "a", 1)), "{kind}");
+    }
+    let fair = |number| Fair::protocol().look_for(&call(Fair::protocol(), "a", number));
+    assert_ne!(fair(1), fair(2), "each has a place of its own");
+}
+
+#[test]
+fn an_owner_enters_again_where_the_kind_lets_it() {
+    assert!(
+        Call::example(Reentrant::protocol(), 1)
+            .check_reentry()
+            .is_ok()
+    );
+    let error = Call::example(NonReentrant::protocol(), 1).check_reentry();
+    assert!(matches!(error, Err(Error::AlreadyHeld { .. })));
+}
