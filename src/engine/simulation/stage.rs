@@ -50,6 +50,8 @@ pub(super) enum Fate {
     Refused(Refusal),
     /// The server says this and does nothing.
     Says(Reply),
+    /// It is executed, and the server says this.
+    Answers(Reply),
     /// It is executed, and answered so much later.
     Slow(Duration),
     /// It is executed, and answered when there is a permit.
@@ -94,6 +96,11 @@ impl Stage {
     /// How long a name lasts on the server, in milliseconds.
     pub(super) fn left(&self, name: &'static str) -> i64 {
         self.server().pttl(&Bytes::from_static(name.as_bytes()))
+    }
+
+    /// The time since the beginning, as in [`Hand::asked`].
+    pub(super) fn now(&self) -> Duration {
+        self.started.elapsed()
     }
 
     pub(super) fn forget(&self, name: &'static str) {
@@ -197,9 +204,14 @@ impl Hand {
         }
     }
 
+    /// No message arrives any more, and the client does not know.
+    pub(super) fn mute(&self) {
+        self.deaf.store(true, Ordering::Release);
+    }
+
     /// No message arrives any more, and the client knows.
     pub(super) fn deafen(&self) {
-        self.deaf.store(true, Ordering::Release);
+        self.mute();
         lock(&self.subscribed).clear();
         self.tell(Signal::SubscriberDown {
             node: NODE,
@@ -289,6 +301,11 @@ async fn answer(
         Fate::Says(reply) => {
             sleep(REPLY).await;
             Ok(reply)
+        }
+        Fate::Answers(reply) => {
+            let done = stage.execute(request);
+            sleep(REPLY).await;
+            done.map(|_| reply)
         }
         Fate::Slow(time) => {
             let reply = stage.execute(request);
