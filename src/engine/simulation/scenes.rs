@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use tokio::{task::JoinHandle, time::sleep};
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 use super::stage::Hand;
 use crate::{
@@ -98,7 +101,8 @@ async fn waits<K: Kind>(lock: &Lock<K>) -> Waiting<K> {
 }
 
 async fn granted<K: Kind>(waiting: Waiting<K>) -> LockGuard<K> {
-    waiting.await.expect("joins").expect("granted")
+    let granted = timeout(secs(60), waiting).await;
+    granted.expect("in time").expect("joins").expect("granted")
 }
 
 /// How many requests with this script or verb there are while something happens.

@@ -68,3 +68,35 @@ async fn a_set_that_loses_a_member_while_it_is_taken_is_taken_anew() {
     }
     guard.unlock().await.expect("held");
 }
+
+/// Somebody who takes the same two in another order, and has one of them whenever this set has the other.
+#[tokio::test(start_paused = true)]
+async fn members_are_kept_for_longer_the_more_often_that_was_too_short() {
+    let (stage, hands, set) = two();
+    let (other, _) = stage.client(settings());
+    let names = ["a", "b"];
+    let mut busy = other.lock("b").lock().await.expect("free");
+    let waiting = tokio::spawn(async move { set.lock().await });
+    let mut kept = Vec::new();
+    for round in 0..30 {
+        let mine = round % 2;
+        let releases = round / 2 + 1;
+        hands[mine].until_asked(RELEASE, releases).await;
+        let asked = hands[mine].asked(ACQUIRE);
+        let took = hands[mine].asked(RELEASE)[releases - 1] - *asked.last().expect("asked");
+        kept.push(took);
+        // Now the set waits for the other one with empty hands.
+        let free = other.lock(names[mine]).lock().await.expect("free");
+        busy.unlock().await.expect("held");
+        busy = free;
+        assert_eq!(stage.holders(names[mine]), 1);
+    }
+    let longest = |of: std::ops::Range<usize>| kept[of].iter().max().copied();
+    let shortest = |of: std::ops::Range<usize>| kept[of].iter().min().copied();
+    assert!(longest(0..6) < Some(ms(40)), "{kept:?}");
+    assert!(shortest(12..18) > Some(ms(70)), "{kept:?}");
+    assert!(shortest(24..30) > Some(ms(290)), "{kept:?}");
+    busy.unlock().await.expect("held");
+    let guard = waiting.await.expect("joins").expect("both");
+    guard.unlock().await.expect("held");
+}
