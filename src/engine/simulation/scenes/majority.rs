@@ -195,3 +195,17 @@ async fn a_majority_in_trouble_is_waited_for_as_long_as_a_single_lock_and_gently
     let guard = waiting.await.expect("joins").expect("they are back");
     guard.unlock().await.expect("held");
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_a_majority_asks_few_times_a_second() {
+    let three = Three::new();
+    let mut held = Vec::new();
+    for (at, name) in [(0, "a"), (1, "b")] {
+        let (other, _) = three.stages[at].client(settings());
+        held.push(other.lock(name).lock().await.expect("free"));
+    }
+    let waiting = three.lock.lock().wait(secs(10)).await;
+    assert!(waiting.expect_err("busy").is_timeout());
+    let rounds = three.hands[2].asked(ACQUIRE).len();
+    assert!((10..=30).contains(&rounds), "{rounds}");
+}
