@@ -42,18 +42,12 @@ pub(super) enum Fate {
     Answered,
     /// It never arrives, and nobody knows.
     RequestLost,
-    /// It is executed, and nobody knows.
-    ReplyLost,
     /// There is no connection.
     NotSent,
     /// The server does not do it.
     Refused(Refusal),
-    /// The server says this and does nothing.
-    Says(Reply),
     /// It is executed, and the server says this.
     Answers(Reply),
-    /// It is executed, and answered so much later.
-    Slow(Duration),
     /// It is executed, and answered when there is a permit.
     Held(Arc<Semaphore>),
 }
@@ -96,11 +90,6 @@ impl Stage {
     /// How long a name lasts on the server, in milliseconds.
     pub(super) fn left(&self, name: &'static str) -> i64 {
         self.server().pttl(&Bytes::from_static(name.as_bytes()))
-    }
-
-    /// The time since the beginning, as in [`Hand::asked`].
-    pub(super) fn now(&self) -> Duration {
-        self.started.elapsed()
     }
 
     pub(super) fn forget(&self, name: &'static str) {
@@ -280,11 +269,6 @@ async fn answer(
             sleep_until(deadline).await;
             Err(unknown())
         }
-        Fate::ReplyLost => {
-            let _ = stage.execute(request);
-            sleep_until(deadline).await;
-            Err(unknown())
-        }
         Fate::NotSent => {
             sleep_until(deadline).await;
             Err(Fault::NotSent {
@@ -298,23 +282,10 @@ async fn answer(
                 refusal,
             })
         }
-        Fate::Says(reply) => {
-            sleep(REPLY).await;
-            Ok(reply)
-        }
         Fate::Answers(reply) => {
             let done = stage.execute(request);
             sleep(REPLY).await;
             done.map(|_| reply)
-        }
-        Fate::Slow(time) => {
-            let reply = stage.execute(request);
-            sleep_until(deadline.min(Instant::now() + time)).await;
-            if Instant::now() < deadline {
-                reply
-            } else {
-                Err(unknown())
-            }
         }
         Fate::Held(permits) => {
             let reply = stage.execute(request);
