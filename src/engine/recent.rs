@@ -69,25 +69,4 @@ impl Engine {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::lock::{kind::sealed::Sealed, reentrant::Reentrant};
-
-    #[tokio::test]
-    async fn the_last_releases_are_kept_and_no_more() {
-        let recent = Recent::default();
-        let note = |number: usize| {
-            let call = Call::example(Reentrant::protocol(), number as u64 + 1);
-            recent.note(&call, 2);
-        };
-        (0..3).for_each(note);
-        assert_eq!(recent.take().len(), 3);
-        assert!(recent.take().is_empty());
-        (0..MOST + 2).for_each(note);
-        let kept = recent.take();
-        assert_eq!(kept.len(), MOST);
-        let owners = [kept.front(), kept.back()].map(|kept| kept.map(|one| one.call.field.clone()));
-        let field = |number: u64| Some(Call::example(Reentrant::protocol(), number).field);
-        assert_eq!(owners, [field(3), field(MOST as u64 + 2)]);
-    }
-}
+mod tests;

@@ -214,3 +214,24 @@ async fn a_part_is_given_back_also_after_asking_again() {
     close(client).await;
     close(other).await;
 }
+
+#[tokio::test]
+async fn a_thousand_values_are_taken_and_more_are_refused() {
+    let (client, name) = (client().await, name("thousand"));
+    let of = |count: i32| client.group_lock(name.as_str(), 0..count);
+    let guard = of(1_000).try_lock().await.expect("answers").expect("free");
+    guard.unlock().await.expect("held");
+    for count in [1_001, 1_002, 0] {
+        let error = of(count).try_lock().await.expect_err("not so many");
+        let field = matches!(
+            error,
+            Error::InvalidArgument {
+                field: "values",
+                ..
+            }
+        );
+        assert!(field, "{count}: {error}");
+    }
+    nothing_but(&name, &[]).await;
+    close(client).await;
+}

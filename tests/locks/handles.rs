@@ -14,7 +14,16 @@ async fn every_handle_says_what_it_is() {
     assert_eq!(both.name(), stem);
     let any = AnyLock::from(&plain);
     assert_eq!((any.name(), any.kind()), (stem.as_str(), "reentrant"));
-    assert_eq!(AnyLock::from(client.fair_lock("f")).kind(), "fair");
+    for (other, kind) in [
+        (AnyLock::from(client.fair_lock("f")), "fair"),
+        (AnyLock::from(client.fenced_lock("f")), "fenced"),
+        (AnyLock::from(client.spin_lock("f")), "spin"),
+        (AnyLock::from(client.group_lock("f", ["a"])), "group"),
+        (AnyLock::from(both.read_lock()), "read"),
+        (AnyLock::from(both.write_lock()), "write"),
+    ] {
+        assert_eq!(other.kind(), kind);
+    }
     let set = MultiLock::new([any.clone()]).expect("one");
     assert_eq!(set.names().collect::<Vec<_>>(), [stem.as_str()]);
     for shown in [
@@ -83,6 +92,15 @@ async fn a_free_lock_is_taken_at_once_in_every_short_way() {
     assert!(raw.is_held_by_current().await.expect("answers"));
     raw.unlock().await.expect("held");
     assert!(!raw.is_held_by_current().await.expect("answers"));
+
+    let raw = client.rlock(stem.as_str());
+    assert!(raw.try_lock().await.expect("answers").is_some());
+    raw.unlock().await.expect("held");
+
+    // A lock that is written is not read.
+    let writing = both.try_write().await.expect("answers").expect("free");
+    assert!(!both.read_lock().raw().is_locked().await.expect("answers"));
+    writing.unlock().await.expect("held");
     nothing_but(&stem, &[]).await;
     close(client).await;
 }

@@ -217,3 +217,37 @@ fn a_release_says_who_may_have_heard_it_and_whose_turn_it_is() {
         assert_eq!(Released::decode(&reply), due, "{reply:?}");
     }
 }
+
+/// What is looked at for all who wait for the same, and not once for all.
+#[test]
+fn waiters_for_different_locks_are_looked_after_one_by_one() {
+    let call = |protocol, name: &'static str, number| Call {
+        name: Bytes::from_static(name.as_bytes()),
+        ..Call::example(protocol, number)
+    };
+    let kinds: [&'static dyn Protocol; 4] = [
+        Reentrant::protocol(),
+        Fair::protocol(),
+        Read::protocol(),
+        crate::lock::Group::protocol(),
+    ];
+    for protocol in kinds {
+        let one = protocol.look_for(&call(protocol, "a", 1));
+        let kind = protocol.kind();
+        assert_ne!(one, protocol.look_for(&call(protocol, "b", 1)), "{kind}");
+        assert_eq!(one, protocol.look_for(&call(protocol, "a", 1)), "{kind}");
+    }
+    let fair = |number| Fair::protocol().look_for(&call(Fair::protocol(), "a", number));
+    assert_ne!(fair(1), fair(2), "each has a place of its own");
+}
+
+#[test]
+fn an_owner_enters_again_where_the_kind_lets_it() {
+    assert!(
+        Call::example(Reentrant::protocol(), 1)
+            .check_reentry()
+            .is_ok()
+    );
+    let error = Call::example(NonReentrant::protocol(), 1).check_reentry();
+    assert!(matches!(error, Err(Error::AlreadyHeld { .. })));
+}

@@ -182,6 +182,52 @@ fn others_of_an_owner_that_is_served_enter_and_lead_nothing() {
     assert!(queue.is_empty());
 }
 
+#[test]
+fn who_leaves_is_forgotten_and_others_of_its_owner_are_not() {
+    let mut queue = Queue::default();
+    let head = queue.join(&field(1), false, || 1).expect("head");
+    let gone = queue.join(&field(2), false, || 2).expect("patient");
+    let stays = queue.join(&field(2), false, || 2).expect("patient");
+    queue.leave(&gone);
+    queue.granted(&field(2));
+    assert_eq!((verdict(&gone), verdict(&stays)), (WAITING, ENTER));
+    queue.leave(&stays);
+    queue.leave(&head);
+    assert!(queue.is_empty());
+}
+
+#[test]
+fn who_would_not_wait_is_told_that_nobody_answers() {
+    let mut queue = Queue::default();
+    let head = queue.join(&field(1), false, || 1).expect("head");
+    let patient = queue.join(&field(2), false, || 2).expect("patient");
+    let hasty = queue.join(&field(3), true, || 3).expect("it asks");
+    queue.fail_impatient();
+    assert_eq!((verdict(&patient), verdict(&hasty)), (WAITING, SILENT));
+    queue.leave(&hasty);
+    queue.leave(&head);
+    assert_eq!(verdict(&patient), HEAD);
+}
+
+#[test]
+fn nobody_is_refused_behind_a_head_that_is_awake() {
+    let mut queue = Queue::default();
+    let mut head = queue.join(&field(1), false, || 1).expect("head");
+    queue.rest(&mut head, true, &field(1), || 1);
+    assert!(queue.join(&field(2), true, || 2).is_none(), "it sleeps");
+    let next = queue.join(&field(3), false, || 3).expect("patient");
+    queue.wake(&next);
+    assert!(
+        queue.join(&field(2), true, || 2).is_none(),
+        "the head alone knows"
+    );
+    queue.wake(&head);
+    let hasty = queue.join(&field(2), true, || 2).expect("it may be free");
+    queue.leave(&hasty);
+    queue.rest(&mut head, true, &field(1), || 1);
+    assert!(queue.join(&field(2), true, || 2).is_none(), "asleep again");
+}
+
 mod resting {
     use std::{
         pin::pin,

@@ -3,6 +3,7 @@
 //! ```text
 //! worker ─► lock ─► engine ─► link ─► world ─► server        book: what must hold meanwhile
 //!                                      └ faults, dice         run: who comes and goes, and what is left
+//! scenes ─► lock ─► engine ─► stage ─────────► server        one fault at one moment, and what comes of it
 //! ```
 //!
 //! `REDLATCH_SIM_SEEDS` says how many seeds are run, `REDLATCH_SIM_SEED` which one alone, with all that happens.
@@ -13,7 +14,9 @@ mod faults;
 mod link;
 mod model;
 mod run;
+mod scenes;
 mod server;
+mod stage;
 mod taker;
 mod worker;
 mod world;

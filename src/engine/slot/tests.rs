@@ -196,100 +196,143 @@ async fn a_loose_hold_is_taken_last_in_first_out_and_never_a_guards() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_renewal_moves_watched_holds_to_a_margin_before_the_servers_end_and_no_other() {
+async fn a_renewal_reaches_watched_holds_alone_and_ends_before_the_servers() {
     let slot = slot();
-    let watched = grant(&slot, Lease::Watched, 2);
-    let fixed = grant(&slot, Lease::Fixed(secs(90)), 3);
-    let fixed_until = fixed.valid_until();
-    tokio::time::advance(secs(5)).await;
+    let fixed = grant(&slot, Lease::Fixed(secs(20)), 2);
+    let watched = grant(&slot, Lease::Watched, 3);
+    let ends = fixed.valid_until();
+    tokio::time::advance(secs(10)).await;
     let sent = Instant::now();
-    tokio::time::advance(secs(1)).await;
-    slot.confirm(slot.generation(), sent, true, WATCHDOG);
-    assert_eq!(
-        watched.valid_until(),
-        sent + WATCHDOG - crate::engine::hold::margin(WATCHDOG)
-    );
-    assert_eq!(fixed.valid_until(), fixed_until, "a lease is not renewed");
-    let until = watched.valid_until();
-    tokio::time::advance(secs(1)).await;
-    slot.confirm(slot.generation(), Instant::now(), false, WATCHDOG);
-    assert_eq!(watched.valid_until(), until, "a look renews nothing");
-}
-
-#[tokio::test(start_paused = true)]
-async fn entering_again_moves_the_end_of_watched_holds_if_it_is_watched_itself() {
-    let slot = slot();
-    let watched = grant(&slot, Lease::Watched, 2);
-    let fixed = grant(&slot, Lease::Fixed(secs(20)), 3);
-    let (watched_until, fixed_until) = (watched.valid_until(), fixed.valid_until());
-    tokio::time::advance(secs(5)).await;
-    let long = grant(&slot, Lease::Fixed(secs(100)), 4);
-    assert_eq!(
-        watched.valid_until(),
-        watched_until,
-        "nobody renews it to that"
-    );
-    assert_eq!(fixed.valid_until(), fixed_until);
-    slot.take(&long, Instant::now()).expect("held");
-    let inner = grant(&slot, Lease::Watched, 5);
-    assert_eq!(watched.valid_until(), inner.valid_until());
-    assert!(watched.valid_until() > watched_until);
-    assert_eq!(fixed.valid_until(), fixed_until, "a lease is not renewed");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_new_lease_is_for_the_hold_it_was_asked_for() {
-    let slot = slot();
-    let first = grant(&slot, Lease::Watched, 2);
-    let second = grant(&slot, Lease::Watched, 3);
-    let now = Instant::now();
-    let next = slot.relet(&second, 9, secs(2), now).expect("held");
+    slot.confirm(slot.generation(), sent, false, WATCHDOG);
     assert!(
-        slot.to_settle(now, WATCHDOG).is_some(),
-        "the server is to be told"
+        watched.valid_until() < sent + secs(21),
+        "a mere look extends nothing"
     );
-    assert!(slot.gone_by() >= now + WATCHDOG);
-    tokio::time::advance(secs(3)).await;
-    assert_eq!(next.loss(Instant::now()), Some(LossCause::LeaseExpired));
-    assert_eq!(slot.expire(Instant::now()).len(), 1);
-    assert_eq!(first.loss(Instant::now()), None, "the other is as it was");
-    slot.take(&first, Instant::now()).expect("held");
-    let late = slot.relet(&next, 10, secs(2), Instant::now());
-    assert_eq!(late.expect_err("over"), LossCause::LeaseExpired);
+    slot.confirm(slot.generation(), sent, true, WATCHDOG);
+    assert!(watched.valid_until() > sent + secs(29));
+    assert!(watched.valid_until() < sent + WATCHDOG);
+    assert_eq!(fixed.valid_until(), ends, "its lease is what it is");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_renewal_in_doubt_may_have_prolonged_is_reckoned_with() {
+async fn an_entry_extends_watched_holds_if_it_is_watched_itself() {
     let slot = slot();
-    let hold = grant(&slot, Lease::Fixed(secs(10)), 2);
-    tokio::time::advance(secs(5)).await;
-    let now = Instant::now();
-    assert!(slot.gone_by() < now + secs(6));
-    slot.may_last(WATCHDOG);
-    assert_eq!(slot.gone_by(), now + WATCHDOG);
-    slot.may_last(secs(1));
-    assert_eq!(slot.gone_by(), now + WATCHDOG, "no answer takes that back");
-    slot.take(&hold, now).expect("held");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_hold_in_doubt_is_suspect_once_and_nothing_to_sleep_on() {
-    let slot = slot();
-    let now = Instant::now();
-    assert_eq!(slot.held_until(now), None);
+    let start = Instant::now();
     let first = grant(&slot, Lease::Watched, 2);
-    let second = grant(&slot, Lease::Fixed(secs(10)), 3);
-    assert_eq!(slot.held_until(now), Some(first.valid_until()));
-    assert_eq!(slot.first_deadline(), Some(second.valid_until()));
-    assert!(!first.is_suspect() && !second.is_suspect());
-    let generation = slot.generation();
-    assert!(slot.suspect(generation), "it was beyond doubt");
-    assert!(first.is_suspect() && second.is_suspect());
-    assert!(!slot.suspect(generation), "that is no news");
+    let fixed = grant(&slot, Lease::Fixed(secs(20)), 3);
+    let ends = (first.valid_until(), fixed.valid_until());
+    tokio::time::advance(secs(5)).await;
+    let second = grant(&slot, Lease::Fixed(secs(60)), 4);
+    assert_eq!(
+        (first.valid_until(), fixed.valid_until()),
+        ends,
+        "the watchdog keeps no more than its own time"
+    );
+    tokio::time::advance(secs(5)).await;
+    let third = grant(&slot, Lease::Watched, 5);
+    assert_eq!(first.valid_until(), third.valid_until());
+    assert_eq!(fixed.valid_until(), ends.1);
+    assert!(second.valid_until() < start + secs(65));
+
+    // The last word on the time to live of watched holds was that of the third.
+    tokio::time::advance(secs(4)).await;
+    let since = slot.confirm(slot.generation(), Instant::now(), true, WATCHDOG);
+    assert_eq!(since, Some(secs(4)));
+    grant(&slot, Lease::Fixed(secs(60)), 6);
+    tokio::time::advance(secs(4)).await;
+    let since = slot.confirm(slot.generation(), Instant::now(), true, WATCHDOG);
+    assert_eq!(since, Some(secs(4)));
+    grant(&slot, Lease::Fixed(secs(60)), 7);
+    tokio::time::advance(secs(3)).await;
+    grant(&slot, Lease::Fixed(secs(60)), 8);
+    let since = slot.confirm(slot.generation(), Instant::now(), true, WATCHDOG);
+    assert_eq!(since, Some(secs(3)), "a fixed lease confirms nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_lease_takes_the_place_of_its_own_hold_and_of_no_other() {
+    let slot = slot();
+    let outer = grant(&slot, Lease::Watched, 2);
+    let inner = grant(&slot, Lease::Watched, 3);
+    let now = Instant::now();
+    let next = slot.relet(&inner, 4, secs(5), now).expect("held");
+    assert_eq!(slot.live(now), 2);
+    assert!(slot.take(&outer, now).is_ok(), "as it was");
+    assert!(slot.take(&inner, now).is_err(), "another is in its place");
+    assert!(slot.take(&next, now).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_of_centuries_is_not_over_at_once() {
+    let slot = slot();
+    let hold = grant(&slot, Lease::Fixed(secs(400 * 365 * 86_400)), 2);
+    assert_eq!(hold.loss(Instant::now()), None);
+    assert!(hold.valid_until() > Instant::now() + secs(200 * 365 * 86_400));
+}
+
+#[tokio::test(start_paused = true)]
+async fn doubt_is_told_once_and_nobody_sleeps_on_a_hold_in_doubt() {
+    let slot = slot();
+    let first = grant(&slot, Lease::Watched, 2);
+    tokio::time::advance(secs(1)).await;
+    let later = grant(&slot, Lease::Watched, 3);
+    let now = Instant::now();
+    assert_eq!(slot.held_until(now), Some(later.valid_until()));
+    assert!(!first.is_suspect());
+    assert!(slot.suspect(slot.generation()), "news");
+    assert!(first.is_suspect());
+    assert!(!slot.suspect(slot.generation()), "told before");
     assert_eq!(slot.held_until(now), None);
-    slot.confirm(generation, now, true, WATCHDOG);
-    assert!(!first.is_suspect() && !second.is_suspect());
-    assert_eq!(slot.held_until(now), Some(first.valid_until()));
-    tokio::time::advance(secs(40)).await;
-    assert_eq!(slot.held_until(Instant::now()), None, "both are over");
+    slot.confirm(slot.generation(), now, true, WATCHDOG);
+    assert!(!first.is_suspect());
+    assert_eq!(slot.held_until(now), Some(later.valid_until()));
+    tokio::time::advance(secs(31)).await;
+    assert_eq!(slot.held_until(Instant::now()), None, "it is over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_most_urgent_hold_is_the_one_that_ends_first() {
+    let slot = slot();
+    assert_eq!(slot.first_deadline(), None);
+    grant(&slot, Lease::Watched, 2);
+    let short = grant(&slot, Lease::Fixed(secs(5)), 3);
+    assert_eq!(slot.first_deadline(), Some(short.valid_until()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_renewal_may_have_prolonged_is_gone_no_sooner() {
+    let slot = slot();
+    grant(&slot, Lease::Fixed(secs(5)), 2);
+    assert!(slot.gone_by() < Instant::now() + secs(6));
+    slot.may_last(secs(30));
+    let by = slot.gone_by();
+    assert_eq!(by, Instant::now() + secs(30));
+    slot.may_last(secs(1));
+    assert_eq!(slot.gone_by(), by, "the longest counts");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_count_that_could_not_be_written_is_in_no_doubt_and_still_to_be_written() {
+    let slot = slot();
+    grant(&slot, Lease::Watched, 2);
+    let inner = grant(&slot, Lease::Watched, 3);
+    slot.take(&inner, Instant::now()).expect("held");
+    slot.unknown(Duration::ZERO);
+    slot.certain();
+    assert!(!slot.is_uncertain());
+    let rest = slot.to_settle(Instant::now(), WATCHDOG).expect("one fewer");
+    assert_eq!(rest.holds, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lapsed_lease_of_a_set_is_to_be_taken_back() {
+    let group = crate::lock::Group::protocol();
+    let slot = Slot::new(Call::example(group, 1), 1);
+    grant(&slot, Lease::Fixed(secs(1)), 2);
+    tokio::time::advance(secs(2)).await;
+    assert_eq!(slot.expire(Instant::now()).len(), 1);
+    assert!(
+        slot.is_uncertain(),
+        "the key is there as long as others use it"
+    );
 }

@@ -1,0 +1,389 @@
+//! The same server with a hand on every request, for scenes in which all is as it should be but one thing.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep, sleep_until, timeout},
+};
+
+use super::server::Server;
+use crate::{
+    client::Client,
+    config::Settings,
+    engine::{
+        Engine,
+        transport::{
+            BoxFuture, Evidence, Fault, NodeId, PubSub, Reply, Request, Signal, SignalSink,
+            Transport, acks::Proof,
+        },
+    },
+    error::Refusal,
+    runtime::Home,
+};
+
+pub(super) const NODE: NodeId = NodeId(1);
+/// As long as a reply takes.
+pub(super) const REPLY: Duration = Duration::from_millis(1);
+
+/// What becomes of a request.
+#[derive(Debug, Clone)]
+pub(super) enum Fate {
+    /// What should.
+    Answered,
+    /// It never arrives, and nobody knows.
+    RequestLost,
+    /// There is no connection.
+    NotSent,
+    /// The server does not do it.
+    Refused(Refusal),
+    /// It is executed, and the server says this.
+    Answers(Reply),
+    /// It is executed, and answered when there is a permit.
+    Held(Arc<Semaphore>),
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One server, and who uses it.
+pub(super) struct Stage {
+    server: Mutex<Server>,
+    started: Instant,
+    hands: Mutex<Vec<Weak<Hand>>>,
+}
+
+impl Stage {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            server: Mutex::default(),
+            started: Instant::now(),
+            hands: Mutex::default(),
+        })
+    }
+
+    /// The server as of now.
+    pub(super) fn server(&self) -> MutexGuard<'_, Server> {
+        let mut server = lock(&self.server);
+        let now = self.started.elapsed().as_millis();
+        server.at(u64::try_from(now).expect("not that long"));
+        server
+    }
+
+    /// How many hold a name.
+    pub(super) fn holders(&self, name: &'static str) -> usize {
+        self.server()
+            .fields(&Bytes::from_static(name.as_bytes()))
+            .len()
+    }
+
+    /// How long a name lasts on the server, in milliseconds.
+    pub(super) fn left(&self, name: &'static str) -> i64 {
+        self.server().pttl(&Bytes::from_static(name.as_bytes()))
+    }
+
+    pub(super) fn forget(&self, name: &'static str) {
+        self.server().del(&Bytes::from_static(name.as_bytes()));
+    }
+
+    /// A client, and the hand on its requests.
+    pub(super) fn client(self: &Arc<Self>, settings: Settings) -> (Client, Arc<Hand>) {
+        let hand = Arc::new(Hand {
+            stage: self.clone(),
+            fates: Mutex::default(),
+            always: Mutex::default(),
+            asked: Mutex::default(),
+            sink: Mutex::default(),
+            subscribed: Mutex::default(),
+            deaf: AtomicBool::new(false),
+            fails_over: AtomicBool::new(false),
+            replicas: Mutex::default(),
+            proofs: Mutex::default(),
+        });
+        lock(&self.hands).push(Arc::downgrade(&hand));
+        let home = Home::current().expect("a runtime");
+        let server = lock(&self.hands).len().to_string();
+        let engine = Engine::start(settings, server, hand.clone(), home);
+        (Client::of(&engine), hand)
+    }
+
+    fn execute(&self, request: &Request) -> Result<Reply, Fault> {
+        let mut server = self.server();
+        let outcome = match request {
+            Request::Script {
+                script, keys, args, ..
+            } => server.run(script.name, keys, args),
+            Request::Query { verb, args, .. } => server.query(verb, args),
+        };
+        let said = server.take_said();
+        drop(server);
+        for (channel, payload) in said {
+            let hands: Vec<_> = lock(&self.hands).iter().filter_map(Weak::upgrade).collect();
+            for hand in hands {
+                if !hand.is_deaf() && lock(&hand.subscribed).contains(&channel) {
+                    hand.tell(Signal::Message {
+                        channel: channel.clone(),
+                        payload: payload.clone(),
+                    });
+                }
+            }
+        }
+        outcome.map_err(|text| Fault::Refused {
+            refusal: Refusal::classify(&text).unwrap_or(Refusal::Other),
+            text,
+        })
+    }
+}
+
+/// What is wanted of a request with this script or verb.
+type Wanted = (&'static str, Fate);
+
+/// A client's transport.
+pub(super) struct Hand {
+    stage: Arc<Stage>,
+    fates: Mutex<VecDeque<Wanted>>,
+    always: Mutex<Vec<Wanted>>,
+    asked: Mutex<Vec<(Duration, &'static str)>>,
+    sink: Mutex<Option<SignalSink>>,
+    subscribed: Mutex<BTreeSet<Bytes>>,
+    deaf: AtomicBool,
+    pub(super) fails_over: AtomicBool,
+    replicas: Mutex<VecDeque<Result<Evidence, Fault>>>,
+    proofs: Mutex<Vec<Proof>>,
+}
+
+impl fmt::Debug for Hand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hand")
+    }
+}
+
+impl Hand {
+    /// The next request with this script or verb meets this, and the one after it what is said next.
+    pub(super) fn next(&self, what: &'static str, fate: Fate) {
+        lock(&self.fates).push_back((what, fate));
+    }
+
+    /// All requests with this script or verb meet this from now on.
+    pub(super) fn always(&self, what: &'static str, fate: Fate) {
+        let mut always = lock(&self.always);
+        always.retain(|(other, _)| *other != what);
+        always.push((what, fate));
+    }
+
+    /// What the replicas say to the next question.
+    pub(super) fn replicas_say(&self, evidence: Result<Evidence, Fault>) {
+        lock(&self.replicas).push_back(evidence);
+    }
+
+    pub(super) fn tell(&self, signal: Signal) {
+        let sink = lock(&self.sink).clone();
+        if let Some(sink) = sink {
+            sink(signal);
+        }
+    }
+
+    /// No message arrives any more, and the client does not know.
+    pub(super) fn mute(&self) {
+        self.deaf.store(true, Ordering::Release);
+    }
+
+    /// No message arrives any more, and the client knows.
+    pub(super) fn deafen(&self) {
+        self.mute();
+        lock(&self.subscribed).clear();
+        self.tell(Signal::SubscriberDown {
+            node: NODE,
+            reason: "on purpose".to_owned(),
+        });
+    }
+
+    fn is_deaf(&self) -> bool {
+        self.deaf.load(Ordering::Acquire)
+    }
+
+    /// When requests with this script or verb were sent, from the beginning.
+    pub(super) fn asked(&self, what: &str) -> Vec<Duration> {
+        let asked = lock(&self.asked);
+        let those = asked.iter().filter(|(_, name)| *name == what);
+        those.map(|(at, _)| *at).collect()
+    }
+
+    /// Waits until requests with this script or verb have been sent so many times.
+    pub(super) async fn until_asked(&self, what: &str, times: usize) {
+        let asking = async {
+            while self.asked(what).len() < times {
+                sleep(REPLY).await;
+            }
+        };
+        let asked = timeout(Duration::from_secs(60), asking).await;
+        asked.expect("it is asked");
+    }
+
+    /// The questions the replicas were asked.
+    pub(super) fn proofs(&self) -> Vec<Proof> {
+        std::mem::take(&mut lock(&self.proofs))
+    }
+
+    fn fate(&self, name: &str) -> Fate {
+        let mut fates = lock(&self.fates);
+        let at = fates.iter().position(|(what, _)| *what == name);
+        if let Some((_, fate)) = at.and_then(|at| fates.remove(at)) {
+            return fate;
+        }
+        let always = lock(&self.always);
+        let always = always.iter().find(|(what, _)| *what == name);
+        always.map_or(Fate::Answered, |(_, fate)| fate.clone())
+    }
+}
+
+fn unknown() -> Fault {
+    Fault::Unknown {
+        reason: "no answer".to_owned(),
+    }
+}
+
+async fn answer(
+    stage: &Stage,
+    fate: Fate,
+    request: &Request,
+    deadline: Instant,
+) -> Result<Reply, Fault> {
+    match fate {
+        Fate::Answered => {
+            let reply = stage.execute(request);
+            sleep(REPLY).await;
+            reply
+        }
+        Fate::RequestLost => {
+            sleep_until(deadline).await;
+            Err(unknown())
+        }
+        Fate::NotSent => {
+            sleep_until(deadline).await;
+            Err(Fault::NotSent {
+                reason: "no connection".to_owned(),
+            })
+        }
+        Fate::Refused(refusal) => {
+            sleep(REPLY).await;
+            Err(Fault::Refused {
+                text: format!("{refusal:?}"),
+                refusal,
+            })
+        }
+        Fate::Answers(reply) => {
+            let done = stage.execute(request);
+            sleep(REPLY).await;
+            done.map(|_| reply)
+        }
+        Fate::Held(permits) => {
+            let reply = stage.execute(request);
+            permits.acquire().await.expect("open").forget();
+            reply
+        }
+    }
+}
+
+impl Transport for Hand {
+    fn send(&self, request: Request, deadline: Instant) -> BoxFuture<Result<Reply, Fault>> {
+        let name = match &request {
+            Request::Script { script, .. } => script.name,
+            Request::Query { verb, .. } => verb,
+        };
+        let at = self.stage.started.elapsed();
+        lock(&self.asked).push((at, name));
+        let (stage, fate) = (self.stage.clone(), self.fate(name));
+        Box::pin(async move { answer(&stage, fate, &request, deadline).await })
+    }
+
+    fn slot(&self, _: &[u8]) -> u16 {
+        0
+    }
+
+    fn fails_over(&self) -> bool {
+        self.fails_over.load(Ordering::Acquire)
+    }
+
+    fn pubsub(&self) -> PubSub {
+        PubSub::Plain
+    }
+
+    fn home(&self, _: &[u8]) -> Option<NodeId> {
+        Some(NODE)
+    }
+
+    fn subscribe(
+        &self,
+        _: NodeId,
+        channels: Vec<Bytes>,
+        _: Instant,
+    ) -> BoxFuture<Result<(), Fault>> {
+        lock(&self.subscribed).extend(channels);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn unsubscribe(
+        &self,
+        _: NodeId,
+        channels: Vec<Bytes>,
+        _: Instant,
+    ) -> BoxFuture<Result<(), Fault>> {
+        lock(&self.subscribed).retain(|name| !channels.contains(name));
+        Box::pin(async { Ok(()) })
+    }
+
+    fn unheard(
+        &self,
+        _: NodeId,
+        _: Vec<Bytes>,
+        _: Instant,
+    ) -> BoxFuture<Result<Vec<Bytes>, Fault>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn replicated(
+        &self,
+        _: Bytes,
+        proof: Proof,
+        deadline: Instant,
+    ) -> BoxFuture<Result<Evidence, Fault>> {
+        let looked = proof
+            .look
+            .clone()
+            .map(|look| self.stage.execute(&look).expect("looks"));
+        lock(&self.proofs).push(proof);
+        let said = lock(&self.replicas).pop_front();
+        Box::pin(async move {
+            match said {
+                Some(Ok(evidence)) => Ok(Evidence { looked, ..evidence }),
+                Some(Err(fault @ Fault::Refused { .. })) => Err(fault),
+                Some(Err(fault)) => {
+                    sleep_until(deadline).await;
+                    Err(fault)
+                }
+                None => panic!("nobody said what the replicas have"),
+            }
+        })
+    }
+
+    fn start(&self, sink: SignalSink) {
+        *lock(&self.sink) = Some(sink.clone());
+        sink(Signal::SubscriberUp { node: NODE });
+        sink(Signal::CommandsUp);
+    }
+
+    fn close(&self) -> BoxFuture<()> {
+        Box::pin(async {})
+    }
+}
