@@ -123,7 +123,7 @@ async fn who_would_not_wait_does_not_step_aside() {
 
 #[tokio::test(start_paused = true)]
 async fn whose_time_is_nearly_up_does_not_step_aside() {
-    for (left, aside) in [(ms(8), false), (ms(20), true)] {
+    for (left, aside) in [(ms(15), false), (ms(40), true)] {
         let scene = Scene::new(2).await;
         let wait = ms(100);
         let next = tokio::spawn({
