@@ -22,10 +22,12 @@ use crate::{
 
 mod hand_over;
 mod majority;
+mod permits;
 mod releases;
 mod renewals;
 mod replicas;
 mod sets;
+mod silence;
 mod steps_aside;
 mod waits;
 

@@ -42,6 +42,8 @@ pub(super) enum Fate {
     Answered,
     /// It never arrives, and nobody knows.
     RequestLost,
+    /// It is executed, and nobody knows.
+    ReplyLost,
     /// There is no connection.
     NotSent,
     /// The server does not do it.
@@ -106,6 +108,7 @@ impl Stage {
             sink: Mutex::default(),
             subscribed: Mutex::default(),
             deaf: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
             fails_over: AtomicBool::new(false),
             replicas: Mutex::default(),
             proofs: Mutex::default(),
@@ -157,6 +160,7 @@ pub(super) struct Hand {
     sink: Mutex<Option<SignalSink>>,
     subscribed: Mutex<BTreeSet<Bytes>>,
     deaf: AtomicBool,
+    silent: AtomicBool,
     pub(super) fails_over: AtomicBool,
     replicas: Mutex<VecDeque<Result<Evidence, Fault>>>,
     proofs: Mutex<Vec<Proof>>,
@@ -208,6 +212,11 @@ impl Hand {
         });
     }
 
+    /// Nothing gets through to the server any more, or everything again.
+    pub(super) fn silence(&self, silent: bool) {
+        self.silent.store(silent, Ordering::Release);
+    }
+
     fn is_deaf(&self) -> bool {
         self.deaf.load(Ordering::Acquire)
     }
@@ -236,6 +245,9 @@ impl Hand {
     }
 
     fn fate(&self, name: &str) -> Fate {
+        if self.silent.load(Ordering::Acquire) {
+            return Fate::NotSent;
+        }
         let mut fates = lock(&self.fates);
         let at = fates.iter().position(|(what, _)| *what == name);
         if let Some((_, fate)) = at.and_then(|at| fates.remove(at)) {
@@ -266,6 +278,11 @@ async fn answer(
             reply
         }
         Fate::RequestLost => {
+            sleep_until(deadline).await;
+            Err(unknown())
+        }
+        Fate::ReplyLost => {
+            let _ = stage.execute(request);
             sleep_until(deadline).await;
             Err(unknown())
         }
