@@ -237,7 +237,8 @@ impl Ticket {
     }
 
     /// The head is awake, and lets others go first where it is their turn. Each of them has a moment to take the lock, which
-    /// begins when it was freed; where nobody does, or time runs out for the head, it asks.
+    /// begins when it was freed; where nobody does, or time runs out for the head, or somebody behind it would not wait, it
+    /// asks.
     pub(crate) async fn step_aside(&self, patience: Patience) {
         self.line(|line| line.queue.wake(&self.place));
         loop {
@@ -253,7 +254,8 @@ impl Ticket {
                 if line.aside?.is_over(count) {
                     line.aside = None;
                 }
-                line.aside.map(|_| (channel, count))
+                let aside = line.aside.filter(|_| !line.queue.has_impatient());
+                aside.map(|_| (channel, count))
             });
             let Some((channel, count)) = stood.filter(|_| !late) else {
                 return;

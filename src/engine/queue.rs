@@ -386,6 +386,11 @@ impl<W, G> Queue<W, G> {
         };
     }
 
+    /// Whether somebody in line would not wait.
+    pub(crate) fn has_impatient(&self) -> bool {
+        !self.impatient.is_empty()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self.front, Front::Nobody)
     }

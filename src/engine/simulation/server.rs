@@ -348,7 +348,8 @@ impl Server {
         }
         self.del(key);
         self.announce(announcement, Bytes::from_static(b"0"));
-        Ok(Reply::Int(if self.audience > 1 { 3 } else { 1 }))
+        let others = self.audience - 1;
+        Ok(Reply::Int(if others > 0 { 2 + others } else { 1 }))
     }
 
     fn pass(&mut self, key: &Bytes, args: &[Bytes]) -> Outcome {

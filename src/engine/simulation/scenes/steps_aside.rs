@@ -121,6 +121,37 @@ async fn who_would_not_wait_does_not_step_aside() {
     assert!(start.elapsed() < ms(3), "{:?}", start.elapsed());
 }
 
+/// However many others have the lock in turn meanwhile.
+#[tokio::test(start_paused = true)]
+async fn who_would_not_wait_behind_one_who_steps_aside_is_answered_soon() {
+    let scene = Scene::new(9).await;
+    let next = waits(&lock(&scene.client, 3)).await;
+    let (other, _) = scene.stage.client(passing(0));
+    let others = lock(&other, 1);
+    scene.guard.unlock().await.expect("held");
+    let theirs = others.lock().await.expect("free");
+    let trying = tokio::spawn({
+        let lock = lock(&scene.client, 4);
+        async move {
+            let start = Instant::now();
+            let tried = lock.try_lock().await.expect("answers");
+            (tried.is_some(), start.elapsed())
+        }
+    });
+    for _ in 0..4 {
+        scene.hand.tell(Signal::Message {
+            channel: Bytes::from_static(b"redisson_lock__channel:{n}"),
+            payload: Bytes::from_static(b"0"),
+        });
+        sleep(ms(5)).await;
+    }
+    let (had, took) = trying.await.expect("joins");
+    assert!(!had, "it is the others'");
+    assert!(took <= LONGEST_ASIDE + ms(2), "{took:?}");
+    theirs.unlock().await.expect("held");
+    drop(granted(next).await);
+}
+
 #[tokio::test(start_paused = true)]
 async fn whose_time_is_nearly_up_does_not_step_aside() {
     for (left, aside) in [(ms(15), false), (ms(40), true)] {
