@@ -1,6 +1,6 @@
 //! Requests that travel in one script: each is judged alone, and what happens to the script happens to each.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use redlatch::{Client, Error, LockGuard, Refusal, Result};
 use redlatch_support::{Action, Rule, eventually_async};
@@ -268,6 +268,104 @@ async fn who_leaves_before_it_was_sent_asks_for_nothing() {
     give_back(guards).await;
     until_nothing_is_left(&rig.holder).await;
     rig.end().await;
+}
+
+/// How a server does nothing for many at once.
+enum Refused {
+    /// It does not know their script.
+    Unknown,
+    /// The user has no right to one of the names.
+    Forbidden,
+}
+
+/// The refusal comes when one of them is out of time, and has had the lock given back that it may have got: to be sent
+/// again behind that would take the lock for nobody.
+async fn who_is_out_of_time_is_not_sent_again(refused: Refused) {
+    const LIMIT: Duration = secs(2);
+    let rig = Rig::with(Through::Holder, |builder| builder.command_timeout(LIMIT)).await;
+    let direct = rig.direct();
+    let user = ["ACL", "SETUSER", "some", "on", ">pass", "~mine-*", "+@all"];
+    direct.cmd(&user).accepted();
+    direct
+        .cmd(&["ACL", "SETUSER", "some", "allchannels"])
+        .accepted();
+    let url = rig.proxy.url().replace("redis://", "redis://some:pass@");
+    let client = connect(&url, |builder| builder.command_timeout(LIMIT)).await;
+    let other = match refused {
+        Refused::Unknown => "mine-other",
+        Refused::Forbidden => {
+            give_back(granted(take_all(&client, |n| format!("mine-{n}"))).await).await;
+            "theirs"
+        }
+    };
+    // The scripts for one are known in any case.
+    let guard = client.lock("mine-0").lock().await.expect("free");
+    guard.unlock().await.expect("held");
+
+    let first = rig
+        .proxy
+        .rule(Rule::new("EVALSHA").times(4).action(Action::HoldReply));
+    let attempts = client.stats().attempts;
+    let asked = async |more: u64| {
+        eventually_async("asked", secs(5), async || {
+            client.stats().attempts >= attempts + more
+        })
+        .await;
+    };
+    let take = |name: &str, wait| {
+        let lock = client.lock(name);
+        tokio::spawn(async move { lock.lock().lease(secs(600)).wait(wait).await })
+    };
+    let before: Vec<_> = (0..4)
+        .map(|n| take(&format!("mine-before-{n}"), secs(20)))
+        .collect();
+    asked(4).await;
+    let late = take("mine-late", ms(1));
+    asked(5).await;
+    // The others have time left when the first has none.
+    tokio::time::sleep(LIMIT / 2).await;
+    let other = take(other, secs(20));
+    let others: Vec<_> = (0..2)
+        .map(|n| take(&format!("mine-beside-{n}"), secs(20)))
+        .collect();
+    asked(8).await;
+    let all = rig.proxy.rule(gathered().action(Action::HoldReply));
+    first.release();
+    let before = granted(before).await;
+    eventually_async("all are on their way", secs(5), async || all.hits() > 0).await;
+    late.await
+        .expect("no panic")
+        .expect_err("no answer in time");
+    direct.reset_stats();
+    eventually_async("given back", secs(5), async || {
+        direct.command_calls("evalsha") > 0
+    })
+    .await;
+    all.remove();
+
+    match (refused, other.await.expect("no panic")) {
+        (Refused::Unknown, Ok(guard)) => guard.unlock().await.expect("held"),
+        (Refused::Forbidden, Err(Error::Refused { refusal, .. })) => {
+            assert_eq!(refusal, Refusal::NoPermission);
+        }
+        (_, other) => panic!("{other:?}"),
+    }
+    give_back(before).await;
+    give_back(granted(others).await).await;
+    until_nothing_is_left(&client).await;
+    assert_eq!(direct.cmd(&["EXISTS", "mine-late"]).int(), 0);
+    crate::kit::close(client).await;
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn who_is_out_of_time_is_not_sent_again_with_the_others() {
+    who_is_out_of_time_is_not_sent_again(Refused::Unknown).await;
+}
+
+#[tokio::test]
+async fn who_is_out_of_time_is_not_sent_again_alone() {
+    who_is_out_of_time_is_not_sent_again(Refused::Forbidden).await;
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@
 //! | waiting | [`FULL`] wait, or somebody's answer is there | sent with the others |
 //! | waiting | its deadline, or its caller leaves | gone, never sent |
 //! | sent | the answer to all, or a fault | each has its part of it, or that fault |
-//! | sent | the server refused the script as a whole, so did nothing | each is sent alone |
+//! | sent | the server refused the script as a whole, so did nothing | each is sent alone that is not out of time |
 //!
 //! The order of requests about one name is kept (see the contract in the parent module): they wait in one line, and where
 //! they go in different scripts, the later one goes in the later.
@@ -20,7 +20,10 @@ use std::{
     borrow::Borrow,
     collections::{HashMap, VecDeque},
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -43,6 +46,8 @@ const ON_THE_WAY: usize = 4;
 const FULL: usize = 16;
 /// As many go in one script at most: a script keeps the server from everybody else.
 const MOST: usize = 64;
+/// How often all are sent together, where the server turns out not to know the script.
+const TRIES: usize = 3;
 
 /// Slots of which nothing is on its way, and that are remembered all the same.
 const IDLE_LANES: usize = 64;
@@ -53,6 +58,8 @@ type Answer = Result<Reply, Fault>;
 #[derive(Debug, Default)]
 pub(super) struct Gather {
     lanes: Mutex<HashMap<u16, Lane>>,
+    /// Numbers those who wait; a lane may be forgotten before all have heard their answer.
+    next: AtomicU64,
 }
 
 /// The requests of one slot, which may go together.
@@ -61,7 +68,6 @@ struct Lane {
     /// Scripts that were sent, and have no answer yet.
     on_the_way: usize,
     waiting: VecDeque<Item>,
-    next: u64,
 }
 
 /// One who waits.
@@ -152,9 +158,7 @@ impl Waiting<'_> {
             Ok(Err(_)) => Err(Fault::Unknown {
                 reason: "the client's runtime is gone".to_owned(),
             }),
-            Err(_) if self.take_back() => Err(Fault::NotSent {
-                reason: "others were not answered in time".to_owned(),
-            }),
+            Err(_) if self.take_back() => Err(too_late()),
             Err(_) => Err(Fault::Unknown {
                 reason: "no reply in time".to_owned(),
             }),
@@ -219,8 +223,7 @@ pub(super) fn enter<'a>(
             return Entered::Alone(OnTheWay { node, slot });
         }
         let (sender, answer) = oneshot::channel();
-        let id = lane.next;
-        lane.next += 1;
+        let id = node.gather.next.fetch_add(1, Ordering::Relaxed);
         lane.waiting.push_back(Item {
             id,
             script,
@@ -261,16 +264,29 @@ fn send_in_background(node: &Arc<Node>, runtime: &Handle, slot: u16, items: Vec<
 
 /// Sends these in as few scripts as their order allows.
 async fn send_all(node: &Arc<Node>, items: Vec<Item>) {
+    let sending = batches(live(items)).into_iter();
+    join_all(sending.map(|batch| send_batch(node, batch))).await;
+}
+
+/// Those who still wait for an answer. Whoever does not may have said the opposite by now, behind which this must not go;
+/// nothing was done for any of the others either.
+fn live(items: Vec<Item>) -> Vec<Item> {
     let now = Instant::now();
-    let live = items
-        .into_iter()
-        .filter(|item| item.deadline > now && !item.answer.is_closed());
-    join_all(
-        batches(live)
-            .into_iter()
-            .map(|batch| send_batch(node, batch)),
-    )
-    .await;
+    let mut live = Vec::with_capacity(items.len());
+    for item in items {
+        if item.deadline <= now {
+            let _ = item.answer.send(Err(too_late()));
+        } else if !item.answer.is_closed() {
+            live.push(item);
+        }
+    }
+    live
+}
+
+fn too_late() -> Fault {
+    Fault::NotSent {
+        reason: "others were not answered in time".to_owned(),
+    }
 }
 
 /// Sorts requests into scripts, in the order in which these are to be sent.
@@ -297,25 +313,43 @@ fn batches(items: impl IntoIterator<Item = Item>) -> Vec<Vec<Item>> {
     batches
 }
 
-async fn send_batch(node: &Arc<Node>, batch: Vec<Item>) {
-    match together(node, &batch).await {
-        // Who has left does not hear it.
-        Some(answers) => batch.into_iter().zip(answers).for_each(|(item, answer)| {
-            let _ = item.answer.send(answer);
-        }),
-        None => {
-            join_all(batch.into_iter().map(|item| async move {
-                let answer = alone(node, &item.request(), item.deadline).await;
-                let _ = item.answer.send(answer);
-            }))
-            .await;
+/// Sends all in one script. Where the server refuses that, and so did nothing for all, each is sent alone: what is wrong
+/// with one is no matter of the others.
+async fn send_batch(node: &Arc<Node>, mut batch: Vec<Item>) {
+    for _ in 0..TRIES {
+        let Some(deadline) = batch.iter().map(|item| item.deadline).max() else {
+            return;
+        };
+        let link = match node.link(deadline).await {
+            Ok(link) => link,
+            Err(fault) => return answer_all(batch, fault),
+        };
+        // It may have taken a while to be connected, or to be told that the server does not know the script.
+        batch = live(batch);
+        let Some(request) = together(&batch) else {
+            break;
+        };
+        let answer = pin!(node.execute_alone(&link, &request, false, deadline));
+        match answer.await {
+            Ok(reply) => return answer_each(batch, reply),
+            // It has been loaded.
+            Err(Fault::Refused {
+                refusal: Refusal::NoScript,
+                ..
+            }) => {}
+            Err(Fault::Refused { .. }) => break,
+            Err(fault) => return answer_all(batch, fault),
         }
     }
+    let alone = live(batch).into_iter().map(|item| async move {
+        let answer = alone(node, &item.request(), item.deadline).await;
+        let _ = item.answer.send(answer);
+    });
+    join_all(alone).await;
 }
 
-/// Sends all in one script. None, where there is only one, or the server refused the script and did nothing for all: what
-/// is wrong with one is no matter of the others.
-async fn together(node: &Arc<Node>, batch: &[Item]) -> Option<Vec<Answer>> {
+/// All in one script; none, where there is only one.
+fn together(batch: &[Item]) -> Option<Request> {
     let [first, _, ..] = batch else {
         return None;
     };
@@ -323,24 +357,28 @@ async fn together(node: &Arc<Node>, batch: &[Item]) -> Option<Vec<Answer>> {
     let mut args: Vec<_> = batch.iter().flat_map(|item| &item.args).cloned().collect();
     let count = |n: usize| decimal(u64::try_from(n).unwrap_or(u64::MAX));
     args.extend([count(first.keys.len()), count(first.args.len())]);
-    let request = Request::Script {
+    Some(Request::Script {
         script,
         keys: batch.iter().flat_map(|item| &item.keys).cloned().collect(),
         args,
-        late: true,
+        late: false,
+    })
+}
+
+/// Gives each its part of the answer. Who has left does not hear it.
+fn answer_each(batch: Vec<Item>, reply: Reply) {
+    let replies = match reply {
+        Reply::Array(replies) if replies.len() == batch.len() => replies,
+        _ => vec![Reply::Odd("another number of answers"); batch.len()],
     };
-    let deadlines = batch.iter().map(|item| item.deadline);
-    let deadline = deadlines.max().unwrap_or(first.deadline);
-    match alone(node, &request, deadline).await {
-        Ok(Reply::Array(replies)) if replies.len() == batch.len() => {
-            Some(replies.into_iter().map(judge).collect())
-        }
-        Ok(_) => Some(vec![
-            Ok(Reply::Odd("another number of answers"));
-            batch.len()
-        ]),
-        Err(Fault::Refused { .. }) => None,
-        Err(fault) => Some(vec![Err(fault); batch.len()]),
+    for (item, reply) in batch.into_iter().zip(replies) {
+        let _ = item.answer.send(judge(reply));
+    }
+}
+
+fn answer_all(batch: Vec<Item>, fault: Fault) {
+    for item in batch {
+        let _ = item.answer.send(Err(fault.clone()));
     }
 }
 
@@ -369,91 +407,4 @@ fn judge(reply: Reply) -> Answer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::script::{PROBE_TTL, RENEW_HASH};
-
-    /// One who waits, with its own number as an argument.
-    fn item(id: u64, script: &'static Script, name: &'static str, args: usize) -> Item {
-        Item {
-            id,
-            script,
-            keys: vec![Bytes::from_static(name.as_bytes())],
-            args: vec![decimal(id); args],
-            deadline: Instant::now(),
-            answer: oneshot::channel().0,
-        }
-    }
-
-    fn ids(items: Vec<Item>) -> Vec<Vec<u64>> {
-        let batches = batches(items).into_iter();
-        let ids = |batch: Vec<Item>| batch.iter().map(|item| item.id).collect();
-        batches.map(ids).collect()
-    }
-
-    #[test]
-    fn equal_scripts_go_together_and_others_beside_them() {
-        let (one, other) = (&RENEW_HASH, &PROBE_TTL);
-        let items = vec![
-            item(1, one, "a", 1),
-            item(2, other, "b", 1),
-            item(3, one, "c", 1),
-            item(4, one, "d", 2),
-            item(5, other, "e", 1),
-        ];
-        assert_eq!(ids(items), [vec![1, 3], vec![2, 5], vec![4]]);
-    }
-
-    #[test]
-    fn who_asks_later_about_a_name_is_never_sent_earlier() {
-        let (one, other) = (&RENEW_HASH, &PROBE_TTL);
-        let items = vec![
-            item(1, one, "a", 1),
-            item(2, other, "b", 1),
-            // Not with the first, which goes before what was said about its name.
-            item(3, one, "b", 1),
-            item(4, one, "c", 1),
-            item(5, other, "b", 1),
-            item(6, one, "b", 1),
-            // In the order of the line within a script.
-            item(7, one, "a", 1),
-        ];
-        assert_eq!(
-            ids(items),
-            [vec![1, 4, 7], vec![2], vec![3], vec![5], vec![6]]
-        );
-    }
-
-    #[test]
-    fn no_script_is_longer_than_it_may_be() {
-        let most = u64::try_from(MOST).expect("small");
-        let items = (0..most + 3).map(|id| item(id, &RENEW_HASH, "a", 1));
-        let lengths: Vec<_> = batches(items).iter().map(Vec::len).collect();
-        assert_eq!(lengths, [MOST, 3]);
-    }
-
-    #[test]
-    fn an_error_among_answers_is_that_of_one() {
-        let text = |text: &'static str| Reply::Text(Bytes::from_static(text.as_bytes()));
-        let error = |said| judge(Reply::Array(vec![text("!"), text(said)]));
-        let refused = [
-            ("WRONGTYPE Operation against a key", Refusal::WrongType),
-            // As the older servers have it.
-            (
-                "ERR @user_script: 3: WRONGTYPE Operation against a key",
-                Refusal::WrongType,
-            ),
-            ("nonsense", Refusal::Other),
-        ];
-        for (said, expected) in refused {
-            let answer = error(said);
-            assert!(
-                matches!(&answer, Err(Fault::Refused { refusal, .. }) if *refusal == expected),
-                "{answer:?}"
-            );
-        }
-        let granted = Reply::Array(vec![Reply::Int(1), Reply::Int(1)]);
-        assert_eq!(judge(granted.clone()).expect("an answer"), granted);
-        assert_eq!(judge(Reply::Nil).expect("an answer"), Reply::Nil);
-    }
-}
+mod tests;
