@@ -37,6 +37,8 @@ const SWITCH: &str = "+switch-master";
 const MOST_SENTINELS: usize = 16;
 /// How long the others may take once one sentinel has answered.
 const OTHERS: Duration = Duration::from_millis(300);
+/// How long most sentinels may be behind the one that tells first of an election. They tell each other every two seconds.
+const BEHIND: Duration = Duration::from_secs(5);
 /// Pause before a sentinel is tried again that is not there.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -200,11 +202,7 @@ async fn first_word(watch: &Watch, limit: Duration) -> Result<Word, Fault> {
         loop {
             let wait = if best.is_some() { OTHERS } else { limit * 2 };
             match timeout(wait, words.recv()).await {
-                Ok(Some(Ok(word))) => {
-                    if best.as_ref().is_none_or(|best| best.epoch < word.epoch) {
-                        best = Some(word);
-                    }
-                }
+                Ok(Some(Ok(word))) => best = Some(later(best, word)),
                 Ok(Some(Err(fault))) => failed = fault,
                 Ok(None) | Err(_) => return best.ok_or(failed),
             }
@@ -215,6 +213,58 @@ async fn first_word(watch: &Watch, limit: Duration) -> Result<Word, Fault> {
         biased;
         word = &mut choosing => word,
         _ = asking => choosing.await,
+    }
+}
+
+/// The word from the later election; of the same one, what was said first.
+fn later(best: Option<Word>, word: Word) -> Word {
+    match best {
+        Some(best) if best.epoch >= word.epoch => best,
+        _ => word,
+    }
+}
+
+/// Those who say which server is the master.
+#[derive(Debug, Default, Clone)]
+struct Council {
+    known: Vec<Address>,
+    /// The last word of each.
+    said: HashMap<Address, Word>,
+    /// Since when most of them have been against the latest election.
+    overruled: Option<Instant>,
+}
+
+impl Council {
+    /// Whether it is one more to be listened to.
+    fn admits(&mut self, sentinel: &Address) -> bool {
+        let new = self.known.len() < MOST_SENTINELS && !self.known.contains(sentinel);
+        if new {
+            self.known.push(sentinel.clone());
+        }
+        new
+    }
+
+    /// Whether the master that one names is to be followed. The latest election counts. Only where the master is gone and
+    /// most sentinels name another one is it followed whatever its number: then they have been set up anew. Where somebody
+    /// speaks of the present election still, they may as well be behind, and the new master not be connected to yet: so
+    /// this is to last.
+    fn follows(&mut self, sentinel: Address, word: &Word, election: u64, gone: bool) -> bool {
+        self.said.insert(sentinel, word.clone());
+        if !gone || word.epoch > election {
+            self.overruled = None;
+            return word.epoch > election;
+        }
+        let (agree, others): (Vec<_>, Vec<_>) = self
+            .said
+            .values()
+            .partition(|other| other.master == word.master);
+        if agree.len() * 2 <= self.known.len() {
+            return false;
+        }
+        if others.iter().all(|other| other.epoch < election) {
+            return true;
+        }
+        self.overruled.get_or_insert_with(Instant::now).elapsed() >= BEHIND
     }
 }
 
@@ -230,14 +280,11 @@ pub(super) async fn keep(fleet: Weak<Fleet>) {
     let (sender, mut words) = mpsc::channel(MOST_SENTINELS);
     // They end with this task.
     let mut listeners = JoinSet::new();
-    let mut known: Vec<Address> = Vec::new();
-    // The last word of each.
-    let mut said: HashMap<Address, Word> = HashMap::new();
+    let mut council = Council::default();
     let mut found = watch.sentinels.clone();
     loop {
         for sentinel in found.drain(..) {
-            if known.len() < MOST_SENTINELS && !known.contains(&sentinel) {
-                known.push(sentinel.clone());
+            if council.admits(&sentinel) {
                 let listener = Listener {
                     watch: watch.clone(),
                     sentinel,
@@ -256,14 +303,9 @@ pub(super) async fn keep(fleet: Weak<Fleet>) {
             return;
         };
         found.clone_from(&word.peers);
-        // The latest election counts. Only where the master is gone and most sentinels name another one is it followed
-        // whatever its number: then they have been set up anew.
-        let agree = |other: &&Word| other.master == word.master;
-        let most = said.values().filter(agree).count() * 2 > known.len();
-        if word.epoch > fleet.election() || (most && !fleet.is_open()) {
+        if council.follows(sentinel, &word, fleet.election(), !fleet.is_open()) {
             fleet.succeed(&word.master, word.epoch);
         }
-        said.insert(sentinel, word);
     }
 }
 
@@ -342,15 +384,111 @@ mod tests {
     #[test]
     fn a_flat_list_is_read() {
         let text = |text: &'static str| Reply::Text(text.into());
-        let list = Reply::Array(
-            ["name", "m", "ip", "10.0.0.1", "port", "7000", "odd"]
-                .map(text)
-                .into(),
-        );
-        let fields = fields(&list);
+        let mut list: Vec<_> = ["name", "m", "ip", "10.0.0.1", "port"].map(text).into();
+        list.extend([Reply::Int(7000), text("odd")]);
+        let fields = fields(&Reply::Array(list));
         assert_eq!(fields.len(), 3);
         let address = reached(&fields, "me").expect("both");
         assert_eq!((&*address.host, address.port), ("10.0.0.1", 7000));
         assert_eq!(reached(&self::fields(&Reply::Nil), "me"), None);
+    }
+
+    fn at(port: u16) -> Address {
+        Address {
+            host: "10.0.0.1".to_owned(),
+            port,
+        }
+    }
+
+    fn word(master: u16, epoch: u64) -> Word {
+        Word {
+            master: at(master),
+            epoch,
+            peers: Vec::new(),
+        }
+    }
+
+    /// What this many say.
+    fn council(sentinels: u16) -> Council {
+        let mut council = Council::default();
+        for port in 1..=sentinels {
+            assert!(council.admits(&at(port)));
+        }
+        council
+    }
+
+    #[test]
+    fn the_later_election_counts_and_the_first_who_says_so() {
+        let (old, new, other) = (word(1, 4), word(2, 5), word(3, 5));
+        assert_eq!(later(None, old.clone()), old);
+        for (best, said, expected) in [(&old, &new, &new), (&new, &old, &new), (&new, &other, &new)]
+        {
+            assert_eq!(&later(Some(best.clone()), said.clone()), expected);
+        }
+    }
+
+    #[test]
+    fn each_sentinel_is_listened_to_once_and_not_too_many_are() {
+        let mut council = council(3);
+        assert!(!council.admits(&at(2)));
+        let admitted = (1..100).filter(|port| council.admits(&at(*port))).count();
+        assert_eq!(admitted + 3, MOST_SENTINELS);
+    }
+
+    #[test]
+    fn one_sentinel_is_enough_for_a_later_election_and_for_nothing_else() {
+        let mut council = council(3);
+        let mut follows = |word: Word, gone| council.follows(at(1), &word, 5, gone);
+        assert!(!follows(word(1, 5), false));
+        assert!(!follows(word(2, 5), true));
+        assert!(!follows(word(2, 4), true));
+        assert!(follows(word(2, 6), false));
+    }
+
+    /// All name the first master, from the fifth election.
+    fn agreed(sentinels: u16) -> Council {
+        let mut council = council(sentinels);
+        for port in 1..=sentinels {
+            assert!(!council.follows(at(port), &word(1, 5), 5, false));
+        }
+        council
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sentinels_that_are_behind_do_not_call_back_before_the_new_master_is_there() {
+        let mut council = agreed(3);
+        assert!(council.follows(at(1), &word(2, 6), 5, true));
+        for _ in 0..3 {
+            for port in [2, 3] {
+                assert!(!council.follows(at(port), &word(1, 5), 6, true));
+            }
+            sleep(BEHIND - Duration::from_millis(10)).await;
+            // It was there meanwhile.
+            assert!(!council.follows(at(1), &word(2, 6), 6, false));
+        }
+        // Two have caught up.
+        assert!(council.follows(at(2), &word(2, 6), 6, true));
+        assert!(!council.follows(at(3), &word(1, 5), 6, true));
+        sleep(BEHIND).await;
+        assert!(!council.follows(at(3), &word(1, 5), 6, true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn most_sentinels_are_followed_back_where_the_master_is_gone() {
+        for (sentinels, most) in [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3)] {
+            let mut council = agreed(sentinels);
+            for port in 1..most {
+                // However often one says so.
+                for _ in 0..3 {
+                    assert!(!council.follows(at(port), &word(2, 1), 5, true));
+                }
+            }
+            let alone = sentinels == most;
+            assert_eq!(council.follows(at(most), &word(2, 1), 5, true), alone);
+            // Somebody speaks of the fifth election still, but not for ever against the others.
+            sleep(BEHIND).await;
+            assert!(!council.clone().follows(at(most), &word(2, 1), 5, false));
+            assert!(council.follows(at(most), &word(2, 1), 5, true));
+        }
     }
 }
