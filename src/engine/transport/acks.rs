@@ -204,19 +204,8 @@ impl Acks {
             }
             one.looked = Some(reply?);
         }
-        let acked = match &counted {
-            Reply::Int(acked) => Some(*acked),
-            Reply::Array(both) => match both.as_slice() {
-                // Not even on the server's own disk.
-                [Reply::Int(0), _] => Some(0),
-                [_, Reply::Int(acked)] => Some(*acked),
-                _ => None,
-            },
-            _ => None,
-        };
-        let acked = acked.and_then(|acked| u32::try_from(acked).ok());
         Ok(Evidence {
-            acked: acked.ok_or_else(odd)?,
+            acked: acked(&counted).ok_or_else(odd)?,
             wanted,
             looked: None,
         })
@@ -270,6 +259,21 @@ impl Acks {
     }
 }
 
+/// How many replicas have it, by the answer to `WAIT` or `WAITAOF`.
+fn acked(counted: &Reply) -> Option<u32> {
+    let acked = match counted {
+        Reply::Int(acked) => *acked,
+        Reply::Array(both) => match both.as_slice() {
+            // Not even on the server's own disk.
+            [Reply::Int(0), _] => 0,
+            [_, Reply::Int(acked)] => *acked,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    u32::try_from(acked).ok()
+}
+
 fn silent() -> Fault {
     Fault::Unknown {
         reason: "no answer about the replicas".to_owned(),
@@ -291,3 +295,6 @@ async fn queue(
     let queued: Result<(), _> = pipeline.custom(custom_command(verb), words).await;
     queued.map_err(|error| super::link::fault(&error))
 }
+
+#[cfg(test)]
+mod tests;

@@ -273,3 +273,6 @@ async fn ask_stranger(fleet: &Fleet, seed: &Address) -> Option<Vec<Claim>> {
     owner.end().await;
     seen.ok()
 }
+
+#[cfg(test)]
+mod tests;

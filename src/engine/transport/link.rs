@@ -401,4 +401,51 @@ mod tests {
             }
         ));
     }
+
+    #[test]
+    fn whatever_a_server_may_say_is_taken_for_what_it_is() {
+        let map = fred::types::Map::try_from(vec![("a", 1)]).expect("pairs");
+        for (value, reply) in [
+            (Value::Null, Reply::Nil),
+            (Value::Integer(7), Reply::Int(7)),
+            (Value::String("a".into()), Reply::Text("a".into())),
+            (Value::Bytes("a".into()), Reply::Text("a".into())),
+            (Value::Boolean(true), Reply::Int(1)),
+            (Value::Boolean(false), Reply::Int(0)),
+            (Value::Double(1.5), Reply::Odd("double")),
+            (Value::Queued, Reply::Odd("queued")),
+            (
+                Value::Map(map),
+                Reply::Array(vec![Reply::Text("a".into()), Reply::Int(1)]),
+            ),
+        ] {
+            assert_eq!(convert(value.clone()), reply, "{value:?}");
+            let array = convert(Value::Array(vec![value]));
+            assert_eq!(array, Reply::Array(vec![reply]));
+        }
+    }
+
+    #[test]
+    fn what_the_client_would_not_send_was_not_sent() {
+        for kind in [
+            ErrorKind::Config,
+            ErrorKind::InvalidArgument,
+            ErrorKind::Url,
+        ] {
+            let fault = fault(&FredError::new(kind, "what is that"));
+            assert!(matches!(fault, Fault::NotSent { .. }), "{fault:?}");
+        }
+        for kind in [
+            ErrorKind::Auth,
+            ErrorKind::InvalidCommand,
+            ErrorKind::Cluster,
+        ] {
+            let fault = fault(&FredError::new(kind, "what is that"));
+            assert!(matches!(fault, Fault::Refused { .. }), "{fault:?}");
+        }
+        for kind in [ErrorKind::Timeout, ErrorKind::Canceled, ErrorKind::Parse] {
+            let fault = fault(&FredError::new(kind, "what is that"));
+            assert!(matches!(fault, Fault::Unknown { .. }), "{fault:?}");
+        }
+    }
 }
