@@ -95,8 +95,8 @@ async fn a_slot_that_everybody_sends_away_costs_few_requests() {
     ] {
         let (fleet, _) = started(&masters);
         let deadline = Instant::now() + PATIENCE;
-        let refused = fleet.route(script(NAME), deadline).await;
-        assert!(matches!(refused, Err(Fault::Refused { .. })), "{refused:?}");
+        let reply = fleet.route(script(NAME), deadline).await;
+        assert!(reply.is_err(), "{reply:?}");
         fleet.shut();
     }
     for asked in [
