@@ -157,10 +157,6 @@ fn refused(refusal: Refusal) -> Result<(), Fault> {
     })
 }
 
-fn names(channel: &str) -> impl Fn(&[Bytes]) -> bool + use<'_> {
-    move |channels| channels.iter().any(|name| name == channel)
-}
-
 fn over(
     mode: PubSub,
     judge: impl Fn(&[Bytes]) -> Result<(), Fault> + Send + Sync + 'static,
@@ -202,6 +198,8 @@ async fn what_is_listened_to_is_heard_and_what_is_not_is_given_up() {
     // Gone again before anybody could do anything.
     drop(listen(&engine, ["short"]));
     let [one, other] = listen(&engine, ["a", "b"]);
+    sleep(ms(10)).await;
+    drop(listen(&engine, ["short"]));
     sleep(ms(10)).await;
     assert_eq!(live(&engine, &[one, other]), [true, true]);
     sleep(ms(10)).await;
@@ -306,13 +304,13 @@ async fn an_unanswered_subscription_is_repeated_ever_more_rarely_and_taken_back(
 #[tokio::test(start_paused = true)]
 async fn a_channel_whose_slot_is_on_the_move_keeps_nobody_and_is_asked_for_with_pauses() {
     let (engine, hearing) = over(PubSub::Sharded, |channels| {
-        if names("moving")(channels) {
+        if channels.iter().any(|name| name.starts_with(b"moving")) {
             return refused(Refusal::Cluster);
         }
         Ok(())
     });
     let beside = listen(&engine, ["a", "b", "c", "d", "e", "f", "g", "h"]);
-    let _moving = listen(&engine, ["moving"]);
+    let _moving = listen(&engine, ["moving", "moving too", "moving as well"]);
     sleep(ms(100)).await;
     assert_eq!(live(&engine, &beside), [true; 8]);
     sleep(ms(900)).await;

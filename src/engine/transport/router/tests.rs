@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 use crate::{
     engine::transport::{
@@ -115,6 +117,54 @@ async fn who_has_closed_waits_for_all_tasks() {
     router.close().await;
     assert_eq!(told_by(), 1);
     until("hung up", || server.open() == 0).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_does_not_answer_a_subscription_is_checked_at_once() {
+    for (answer, checked) in [(None, true), (Some("-ERR no"), false)] {
+        let server = Fake::start(move |command| match answer {
+            _ if !begins(command, &["SSUBSCRIBE"]) => Answer::Usual,
+            Some(refused) => say(refused),
+            None => Answer::Silence,
+        })
+        .await;
+        let settings = Settings {
+            heartbeat: Duration::from_secs(3_600),
+            ..Settings::default()
+        };
+        let node = Node::new(&dial(server.port), &settings, PubSub::Sharded, None);
+        let (sink, told) = sink();
+        node.start(&Handle::current(), &sink);
+        until("both are there", || lock(&told).len() == 2).await;
+        let pings = server.count(&["PING"]);
+        let limit = if checked { 50 } else { 20_000 };
+        let deadline = Instant::now() + Duration::from_millis(limit);
+        let channels = [Bytes::from_static(b"a")];
+        let subscribed = node.subscribe(PubSub::Sharded, &channels, deadline).await;
+        assert!(subscribed.is_err());
+        if checked {
+            until("checked", || server.count(&["PING"]) > pings).await;
+        } else {
+            // Whatever is sent now comes behind a check.
+            let link = node.link(soon()).await.expect("connected");
+            link.query("ECHO", &["a"], soon()).await.expect("answered");
+            assert_eq!(server.count(&["PING"]), pings);
+        }
+        node.close().await;
+    }
+}
+
+#[test]
+fn messages_are_heard_the_way_they_are_sent() {
+    for (mode, sent, sharded, plain) in [
+        (PubSub::Plain, "PUBLISH", false, true),
+        (PubSub::Broadcast, "BROADCAST", false, true),
+        (PubSub::Sharded, "SPUBLISH", true, false),
+        (PubSub::Both, "BOTH", true, true),
+    ] {
+        let how = (mode.arg(), mode.sharded(), mode.plain());
+        assert_eq!(how, (sent, sharded, plain));
+    }
 }
 
 #[test]
