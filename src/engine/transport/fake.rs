@@ -129,13 +129,19 @@ async fn serve(
 ) -> Option<()> {
     let mut stream = BufReader::new(stream);
     loop {
-        let count = figure(&mut stream).await?;
+        let line = line(&mut stream).await?;
         let mut command = Vec::new();
-        for _ in 0..count {
-            let mut word = vec![0; figure(&mut stream).await? + 2];
-            stream.read_exact(&mut word).await.ok()?;
-            word.truncate(word.len() - 2);
-            command.push(String::from_utf8_lossy(&word).into_owned());
+        if let Some(count) = figure(&line, '*') {
+            for _ in 0..count {
+                let length = figure(&self::line(&mut stream).await?, '$')?;
+                let mut word = vec![0; length + 2];
+                stream.read_exact(&mut word).await.ok()?;
+                word.truncate(length);
+                command.push(String::from_utf8_lossy(&word).into_owned());
+            }
+        } else {
+            // As people type it, and the client says hello.
+            command.extend(line.split_whitespace().map(str::to_owned));
         }
         let answer = judge(&command);
         lock(seen).push(command.clone());
@@ -157,11 +163,15 @@ async fn serve(
     }
 }
 
-/// The figure of a line such as `*3` or `$11`.
-async fn figure(stream: &mut BufReader<TcpStream>) -> Option<usize> {
+async fn line(stream: &mut BufReader<TcpStream>) -> Option<String> {
     let mut line = String::new();
-    stream.read_line(&mut line).await.ok()?;
-    line.trim().get(1..)?.parse().ok()
+    let length = stream.read_line(&mut line).await.ok()?;
+    (length > 0).then_some(line)
+}
+
+/// The figure of a line such as `*3` or `$11`.
+fn figure(line: &str, sign: char) -> Option<usize> {
+    line.trim().strip_prefix(sign)?.parse().ok()
 }
 
 /// A text as a frame.

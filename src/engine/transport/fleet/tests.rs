@@ -61,9 +61,11 @@ async fn a_connection_that_ends_speaks_for_another_look_and_one_that_begins_does
     let server = Fake::usual().await;
     let fleet = cluster(&[(server.port, 1, "0-16383")]);
     let (sink, told) = sink();
+    assert!(!fleet.is_open());
     fleet.start(sink);
     until("both are there", || lock(&told).len() == 2).await;
     let doubts = fleet.doubts();
+    assert!(fleet.is_open());
     assert!(!doubts.has_changed().expect("a fleet"));
     server.hang_up();
     until("told", || taken(&told).iter().any(Signal::is_down)).await;

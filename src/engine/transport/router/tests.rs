@@ -150,7 +150,9 @@ async fn a_connection_that_does_not_answer_a_subscription_is_checked_at_once() {
             link.query("ECHO", &["a"], soon()).await.expect("answered");
             assert_eq!(server.count(&["PING"]), pings);
         }
+        // Nothing of it is left that could tell anything.
         node.close().await;
+        assert_eq!(Arc::strong_count(&sink), 1);
     }
 }
 

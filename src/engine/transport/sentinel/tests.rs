@@ -1,7 +1,7 @@
 use fred::prelude::Config;
 
 use super::*;
-use crate::engine::transport::fake::dial;
+use crate::engine::transport::fake::{Answer, Fake, begins, dial, say, text};
 
 #[test]
 fn a_flat_list_is_read() {
@@ -155,4 +155,58 @@ fn at_host(host: &str, port: u16) -> Address {
         host: host.to_owned(),
         port,
     }
+}
+
+/// A sentinel that knows the first master from the fifth election and another sentinel, and thinks about it for so long.
+async fn sentinel(pause: Duration) -> Fake {
+    let flat = |words: &[&str]| {
+        let words: Vec<_> = words.iter().map(|word| text(word)).collect();
+        format!("*{}\r\n{}", words.len(), words.join("\r\n"))
+    };
+    Fake::start(move |command| {
+        let about = |what: &str| begins(command, &["SENTINEL", what, "m"]);
+        if begins(command, &["HELLO"]) {
+            say(format!("%1\r\n{}\r\n{}", text("server"), text("redis")))
+        } else if about("MASTER") {
+            Answer::After(pause, flat(&["config-epoch", "5"]))
+        } else if about("GET-MASTER-ADDR-BY-NAME") {
+            say(flat(&["10.0.0.1", "1"]))
+        } else if about("SENTINELS") {
+            say(format!("*1\r\n{}", flat(&["ip", "10.0.0.1", "port", "9"])))
+        } else {
+            Answer::Usual
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_sentinel_has_all_the_time_there_is_for_its_first_word() {
+    const LIMIT: Duration = Duration::from_secs(2);
+    let slow = sentinel(LIMIT * 5 / 8).await;
+    let watch = Watch::read(&watched(&[slow.port])).expect("sentinels");
+    let said = first_word(&watch, LIMIT).await.expect("in time");
+    let expected = Word {
+        peers: vec![at(9)],
+        ..word(1, 5)
+    };
+    assert_eq!(said, expected);
+}
+
+#[tokio::test]
+async fn a_sentinel_that_hangs_up_is_not_called_without_a_pause() {
+    let gone = Fake::start(|_| Answer::HangUp).await;
+    let config = watched(&[gone.port]);
+    let node = Node::new(&dial(1), &Settings::default(), PubSub::Plain, None);
+    let chart = crate::engine::transport::fleet::Chart::One(node);
+    let fleet = Arc::new(crate::engine::transport::fake::fleet(
+        &config,
+        chart,
+        PubSub::Plain,
+    ));
+    let keeper = tokio::spawn(keep(Arc::downgrade(&fleet)));
+    sleep(Duration::from_millis(1_600)).await;
+    keeper.abort();
+    let calls = gone.accepted();
+    assert!((2..9).contains(&calls), "{calls} calls");
 }
