@@ -189,3 +189,17 @@ async fn a_refusal_says_more_than_silence() {
     assert!(!fault.to_string().contains("was named"), "{fault}");
     assert_eq!(seeds(&dial_cluster(&[7])), [at(7)]);
 }
+
+/// A certificate is for a name, not for the address that redirections give.
+#[cfg(feature = "tls-rustls")]
+#[tokio::test]
+async fn nodes_are_called_by_name_where_they_show_certificates() {
+    use crate::engine::transport::fake;
+
+    let mut config = dial_cluster(&[7]);
+    let chart = crate::engine::transport::fleet::Chart::Slots(Arc::default());
+    assert!(!names(&fake::fleet(&config, chart.clone(), PubSub::Plain)));
+    let tls = fred::types::config::TlsConnector::default_rustls();
+    config.tls = Some(tls.expect("authorities of the system").into());
+    assert!(names(&fake::fleet(&config, chart, PubSub::Plain)));
+}
