@@ -139,6 +139,39 @@ async fn a_node_whose_connection_ends_is_asked_again() {
     fleet.shut();
 }
 
+#[tokio::test]
+async fn a_look_ends_where_the_only_node_says_nothing() {
+    let silent = node(|| Answer::Silence).await;
+    let fleet = cluster_from(&[nobodys_port().await], &[(silent.port, 1, ALL)]);
+    started(&fleet).await;
+    let looking = tokio::time::timeout(Duration::from_secs(3), look(&fleet)).await;
+    let seen = looking.expect("a node has one second");
+    assert!(seen.troubled && !seen.news);
+    fleet.shut();
+}
+
+#[tokio::test]
+async fn no_node_is_left_out_for_long() {
+    let said = Said::default();
+    let mut nodes = Vec::new();
+    for _ in 0..WITNESSES + 2 {
+        nodes.push(node_saying(&said).await);
+    }
+    let mut masters: Vec<_> = nodes.iter().map(|node| (node.port, 1, "")).collect();
+    masters[0].2 = ALL;
+    set(&said, view(&masters));
+    let fleet = cluster(&masters);
+    started(&fleet).await;
+    // That one is left out for so long by chance is as likely as a number guessed in a hundred thousand millions.
+    for _ in 0..28 {
+        assert!(!look(&fleet).await.troubled);
+    }
+    for node in &nodes {
+        assert!(node.count(&NODES) > 0);
+    }
+    fleet.shut();
+}
+
 #[tokio::test(start_paused = true)]
 async fn those_are_heard_who_answer_soon_after_the_first() {
     let asking = [0, 50, 90, 1_000].map(|after| async move {

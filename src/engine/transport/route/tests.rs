@@ -232,15 +232,20 @@ async fn who_was_sent_on_to_a_server_that_is_given_up_is_told_that_nothing_was_s
 }
 
 #[tokio::test]
-async fn an_unanswered_request_speaks_for_another_look() {
+async fn an_unanswered_request_speaks_for_another_look_and_for_a_check() {
     let server = scripted(|_| Answer::Silence).await;
     let (fleet, _) = started(&[(server.port, 1, ALL)]);
     let node = fleet.home(0, soon()).await.expect("known");
-    node.link(soon()).await.expect("connected");
+    let link = node.link(soon()).await.expect("connected");
     let doubts = fleet.doubts();
+    let pings = server.count(&["PING"]);
     let deadline = Instant::now() + OVERDUE / 10;
     let reply = fleet.route(script(NAME), deadline).await;
     assert!(matches!(reply, Err(Fault::Unknown { .. })), "{reply:?}");
     assert!(doubts.has_changed().expect("a fleet"));
+    // Its connection is checked, and not given up for one who had little time.
+    until("checked", || server.count(&["PING"]) > pings).await;
+    let same = node.link(soon()).await.expect("connected");
+    assert!(Arc::ptr_eq(&link, &same));
     fleet.shut();
 }
