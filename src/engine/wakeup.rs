@@ -340,3 +340,6 @@ pub(crate) async fn run(engine: Weak<Engine>, wakeups: Arc<Wakeups>) {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -298,6 +298,50 @@ async fn a_missing_right_is_named_and_leaves_nothing() {
     assert!(!format!("{error} {error:?}").contains("wrong@"));
 }
 
+/// The rights to one of many channels are taken away while there is no connection: the others are heard soon after.
+#[tokio::test]
+async fn a_channel_that_a_user_has_no_right_to_is_no_matter_of_the_others() {
+    let rig = Rig::new(Through::Holder).await;
+    let direct = rig.direct();
+    let user = ["ACL", "SETUSER", "some", "on", ">pass", "~*", "&*", "+@all"];
+    direct.cmd(&user).accepted();
+    let url = rig.proxy.url().replace("redis://", "redis://some:pass@");
+    let client = connect(&url, |builder| builder).await;
+    let names: Vec<_> = (0..8).map(|number| format!("right-{number}")).collect();
+    let mut guards = Vec::new();
+    for name in names.iter().map(String::as_str).chain(["wrong"]) {
+        guards.push(rig.waiter.lock(name).lock().await.expect("free"));
+    }
+    let waiting: Vec<_> = names
+        .iter()
+        .map(|name| crate::kit::Waiting::start(&client, name, secs(60)))
+        .collect();
+    let hopeless = crate::kit::Waiting::start(&client, "wrong", secs(60));
+    let heard = |name: &str| {
+        let channel = format!("redisson_lock__channel:{{{name}}}");
+        direct.cmd(&["PUBSUB", "NUMSUB", &channel]).items()[1].int() == 1
+    };
+    let all_heard = async || names.iter().all(|name| heard(name));
+    eventually_async("all are heard", secs(10), async || {
+        all_heard().await && heard("wrong")
+    })
+    .await;
+    let rights = ["ACL", "SETUSER", "some", "resetchannels", "&*{right-*"];
+    // It ends the connection that hears the other one.
+    direct.cmd(&rights).accepted();
+    eventually_async("the others are heard", secs(10), all_heard).await;
+    assert!(!heard("wrong"));
+    for guard in guards {
+        guard.unlock().await.expect("held");
+    }
+    for waiting in waiting {
+        waiting.granted().await.0.unlock().await.expect("held");
+    }
+    hopeless.granted().await.0.unlock().await.expect("held");
+    close(client).await;
+    rig.end().await;
+}
+
 #[tokio::test]
 async fn a_lock_without_a_time_to_live_is_waited_for_with_a_bound() {
     let rig = Rig::new(Through::Waiter).await;

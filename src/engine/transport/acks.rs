@@ -297,23 +297,4 @@ async fn queue(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_on_no_disk_of_the_server_is_on_none() {
-        let both = |own, replicas| Reply::Array(vec![Reply::Int(own), Reply::Int(replicas)]);
-        assert_eq!(acked(&Reply::Int(2)), Some(2));
-        assert_eq!(acked(&both(1, 2)), Some(2));
-        assert_eq!(acked(&both(0, 2)), Some(0));
-        for odd in [
-            Reply::Nil,
-            Reply::Int(-1),
-            both(1, -1),
-            Reply::Array(vec![Reply::Int(1)]),
-            Reply::Array(vec![Reply::Int(1), Reply::Nil]),
-        ] {
-            assert_eq!(acked(&odd), None, "{odd:?}");
-        }
-    }
-}
+mod tests;

@@ -248,6 +248,20 @@ gg 10.0.0.6:7006@17006 master,fail - 0 1 2 disconnected
     }
 
     #[test]
+    fn slots_that_there_are_not_are_nobodys() {
+        let slots = |ranges: &str| {
+            let line = format!("aa 1.1.1.1:1@11 master,fail - 0 1 5 connected {ranges}");
+            claim(&line, "", false).map(|claim| claim.slots)
+        };
+        assert_eq!(slots("16383"), Some(vec![(16_383, 16_383)]));
+        assert_eq!(slots("0-16384 7"), Some(vec![(7, 7)]));
+        // One that died and has none need not be waited for.
+        for ranges in ["16384", "9-3", "16390-16391", "x", ""] {
+            assert_eq!(slots(ranges), None, "{ranges}");
+        }
+    }
+
+    #[test]
     fn redirections_are_read() {
         let parse = |text| Redirect::parse(text, "me");
         assert_eq!(

@@ -275,46 +275,4 @@ async fn ask_stranger(fleet: &Fleet, seed: &Address) -> Option<Vec<Claim>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::pending;
-
-    use super::*;
-
-    /// A node that answers after so many milliseconds, not at all, or with an error.
-    async fn node(answers: Result<u64, Option<u64>>) -> Option<Vec<Claim>> {
-        match answers {
-            Ok(ms) => {
-                tokio::time::sleep(Duration::from_millis(ms)).await;
-                Some(Vec::new())
-            }
-            Err(Some(ms)) => {
-                tokio::time::sleep(Duration::from_millis(ms)).await;
-                None
-            }
-            Err(None) => pending().await,
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_frozen_node_keeps_nobody_and_one_a_little_behind_is_heard() {
-        let soon = u64::try_from(BEHIND.as_millis()).expect("short") - 1;
-        let begun = Instant::now();
-        let views = gather(
-            [Ok(5), Err(None), Ok(5 + soon), Ok(7 + soon)]
-                .map(node)
-                .into_iter(),
-        );
-        assert_eq!(views.await.len(), 2);
-        assert_eq!(begun.elapsed(), Duration::from_millis(5) + BEHIND);
-        // Who says nothing of use is no answer to wait behind.
-        let begun = Instant::now();
-        let views = gather([Err(Some(1)), Ok(3_000)].map(node).into_iter());
-        assert_eq!(views.await.len(), 1);
-        assert_eq!(begun.elapsed(), Duration::from_secs(3));
-        assert!(
-            gather([Err(Some(1))].map(node).into_iter())
-                .await
-                .is_empty()
-        );
-    }
-}
+mod tests;

@@ -287,6 +287,22 @@ mod tests {
     }
 
     #[test]
+    fn a_password_goes_to_no_network_by_a_socket_of_this_machine() {
+        let exposed = |server| {
+            let config = Config {
+                server,
+                password: Some("secret".to_owned()),
+                ..Config::default()
+            };
+            Dial::new(config, None, false).exposed()
+        };
+        let away = ServerConfig::new_centralized("10.0.0.1", 6379);
+        assert_eq!(exposed(away).as_deref(), Some("10.0.0.1"));
+        #[cfg(unix)]
+        assert_eq!(exposed(ServerConfig::new_unix_socket("/tmp/a")), None);
+    }
+
+    #[test]
     fn handshakes_are_told_apart() {
         let read = Handshake::read;
         let certificate = |reason| match read(reason, true) {

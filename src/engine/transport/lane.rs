@@ -308,3 +308,6 @@ async fn forward(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

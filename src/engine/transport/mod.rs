@@ -33,6 +33,8 @@ pub(crate) mod acks;
 mod chart;
 mod cluster;
 pub(crate) mod dial;
+#[cfg(test)]
+mod fake;
 mod fleet;
 #[cfg(test)]
 mod fuzz;

@@ -148,3 +148,6 @@ fn is_elsewhere(reply: &Result<Reply, Fault>) -> bool {
         })
     )
 }
+
+#[cfg(test)]
+mod tests;

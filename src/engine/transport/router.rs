@@ -250,3 +250,6 @@ fn not_a_cluster(fault: Fault) -> Fault {
         fault => fault,
     }
 }
+
+#[cfg(test)]
+mod tests;

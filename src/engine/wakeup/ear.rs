@@ -229,7 +229,9 @@ impl Listening {
                 }
             }
         }
-        self.cautious &= !(self.refused.is_empty() && self.ear.epoch() == epoch);
+        // Those of a call that was refused as a whole are still to be tried.
+        let calm = self.refused.is_empty() && self.later.is_empty();
+        self.cautious &= !(calm && self.ear.epoch() == epoch);
         for chunk in unsubscribe.chunks(CHANNELS_A_CALL) {
             // Forgotten whatever comes of it: to subscribe twice does no harm, to think oneself subscribed does.
             let names = chunk.to_vec();

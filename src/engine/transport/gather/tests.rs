@@ -147,6 +147,16 @@ async fn each_hears_its_own_part_of_the_answer() {
     }
 }
 
+#[tokio::test]
+async fn a_fault_of_all_is_a_fault_of_each() {
+    let ((one, first), (other, second)) = (waiting(1, LONG), waiting(2, LONG));
+    answer_all(vec![one, other], Fault::Closed);
+    for answer in [first, second] {
+        let answer = answer.await.expect("told");
+        assert!(matches!(answer, Err(Fault::Closed)), "{answer:?}");
+    }
+}
+
 /// A server that nobody can connect to.
 fn nobody() -> Arc<Node> {
     let config = Config {
