@@ -50,6 +50,10 @@ pub(super) enum Fate {
     Refused(Refusal),
     /// It is executed, and the server says this.
     Answers(Reply),
+    /// The server says this, whatever it has been asked: for scripts that it has not been taught.
+    Says(Reply),
+    /// The same, when there is a permit.
+    SaysWhen(Arc<Semaphore>, Reply),
     /// It is executed, and answered when there is a permit.
     Held(Arc<Semaphore>),
 }
@@ -110,6 +114,7 @@ impl Stage {
             deaf: AtomicBool::new(false),
             silent: AtomicBool::new(false),
             fails_over: AtomicBool::new(false),
+            has_slots: AtomicBool::new(false),
             replicas: Mutex::default(),
             proofs: Mutex::default(),
         });
@@ -162,6 +167,8 @@ pub(super) struct Hand {
     deaf: AtomicBool,
     silent: AtomicBool,
     pub(super) fails_over: AtomicBool,
+    /// Names have slots, by their last letter, and a request is about one slot only.
+    pub(super) has_slots: AtomicBool,
     replicas: Mutex<VecDeque<Result<Evidence, Fault>>>,
     proofs: Mutex<Vec<Proof>>,
 }
@@ -304,6 +311,14 @@ async fn answer(
             sleep(REPLY).await;
             done.map(|_| reply)
         }
+        Fate::Says(reply) => {
+            sleep(REPLY).await;
+            Ok(reply)
+        }
+        Fate::SaysWhen(permits, reply) => {
+            permits.acquire().await.expect("open").forget();
+            Ok(reply)
+        }
         Fate::Held(permits) => {
             let reply = stage.execute(request);
             permits.acquire().await.expect("open").forget();
@@ -320,12 +335,20 @@ impl Transport for Hand {
         };
         let at = self.stage.started.elapsed();
         lock(&self.asked).push((at, name));
-        let (stage, fate) = (self.stage.clone(), self.fate(name));
+        let (stage, mut fate) = (self.stage.clone(), self.fate(name));
+        if let Request::Script { keys, .. } = &request
+            && keys
+                .windows(2)
+                .any(|two| self.slot(&two[0]) != self.slot(&two[1]))
+        {
+            fate = Fate::Refused(Refusal::Other);
+        }
         Box::pin(async move { answer(&stage, fate, &request, deadline).await })
     }
 
-    fn slot(&self, _: &[u8]) -> u16 {
-        0
+    fn slot(&self, name: &[u8]) -> u16 {
+        let last = name.last().copied().unwrap_or_default();
+        u16::from(self.has_slots.load(Ordering::Acquire)) * u16::from(last)
     }
 
     fn fails_over(&self) -> bool {

@@ -1,0 +1,230 @@
+//! Those who stand before a semaphore: who asks for them, who wakes them, and what that costs.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::{
+    sync::Semaphore,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+
+use super::{
+    super::stage::{Fate, Hand, Stage},
+    counted, ints, ms, secs, settings,
+};
+use crate::{
+    client::Client,
+    config::Settings,
+    coordination::SemaphorePermit,
+    engine::{desk::DeskRef, transport::Signal},
+    error::{Error, Result},
+};
+
+const ACQUIRE: &str = "semaphore/acquire";
+const RELEASE: &str = "semaphore/release";
+
+/// A client before a semaphore with so many permits.
+fn before(permits: i64, settings: Settings) -> (Arc<Stage>, Client, Arc<Hand>) {
+    let stage = Stage::new();
+    let (client, hand) = stage.client(settings);
+    stage.server().put(&Bytes::from_static(b"s"), permits);
+    (stage, client, hand)
+}
+
+type Waiting = JoinHandle<Result<SemaphorePermit>>;
+
+/// Somebody who waits for a permit, and sleeps by now.
+async fn waits(client: &Client) -> Waiting {
+    let semaphore = client.semaphore("s");
+    let waiting = tokio::spawn(async move { semaphore.acquire().await });
+    sleep(ms(20)).await;
+    waiting
+}
+
+async fn granted(waiting: Waiting) -> SemaphorePermit {
+    let granted = timeout(secs(60), waiting).await;
+    granted.expect("in time").expect("joins").expect("granted")
+}
+
+/// No message comes, so the release of this process wakes them.
+#[tokio::test(start_paused = true)]
+async fn a_permit_that_comes_back_wakes_its_own_process_where_no_message_can_come() {
+    for knows in [true, false] {
+        let (_stage, client, hand) = before(1, settings());
+        let permit = client.semaphore("s").acquire().await.expect("there");
+        let next = waits(&client).await;
+        if knows {
+            hand.deafen();
+        } else {
+            hand.mute();
+            hand.next(RELEASE, Fate::Answers(ints(&[1, 0])));
+        }
+        permit.release().await.expect("had");
+        let woken = timeout(ms(10), granted(next)).await;
+        assert!(woken.is_ok(), "{knows}: it waits for the safety poll");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_stands_behind_others_has_a_place_among_those_who_may_wait() {
+    let (_stage, client, hand) = before(
+        9,
+        Settings {
+            max_waiters_per_name: 1,
+            ..settings()
+        },
+    );
+    let answered = Arc::new(Semaphore::new(0));
+    hand.next(ACQUIRE, Fate::Held(answered.clone()));
+    let _first = waits(&client).await;
+    let second = waits(&client).await;
+    assert!(!second.is_finished());
+    let third = timeout(ms(1), client.semaphore("s").acquire().into_future()).await;
+    let error = third.expect("at once").expect_err("one waits");
+    assert!(matches!(error, Error::TooManyWaiters { .. }), "{error}");
+    answered.add_permits(1);
+    drop(granted(second).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_asks_for_all_who_came_meanwhile() {
+    let (_stage, client, hand) = before(0, settings());
+    let answered = Arc::new(Semaphore::new(0));
+    hand.next(ACQUIRE, Fate::Held(answered.clone()));
+    let (asked, _waiting) = counted(&hand, ACQUIRE, async {
+        let first = waits(&client).await;
+        let mut waiting = vec![first];
+        for _ in 0..5 {
+            waiting.push(waits(&client).await);
+        }
+        answered.add_permits(1);
+        sleep(ms(20)).await;
+        waiting
+    })
+    .await;
+    // The first for itself, the others together, and once more by the one who leads, when it listens.
+    assert!((2..=3).contains(&asked), "{asked}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn permits_that_come_back_together_go_in_one_request() {
+    let (_stage, client, hand) = before(6, settings());
+    let semaphore = client.semaphore("s");
+    let mut permits = Vec::new();
+    for _ in 0..6 {
+        permits.push(semaphore.acquire().await.expect("there"));
+    }
+    let answered = Arc::new(Semaphore::new(0));
+    hand.next(RELEASE, Fate::Held(answered.clone()));
+    let (asked, ()) = counted(&hand, RELEASE, async {
+        for permit in permits {
+            drop(permit);
+            sleep(ms(1)).await;
+        }
+        answered.add_permits(1);
+        sleep(ms(20)).await;
+    })
+    .await;
+    assert_eq!(asked, 2, "one, and all that came meanwhile");
+    assert_eq!(semaphore.acquire_many(6).await.expect("there").count(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_listens_once_nobody_waits() {
+    let (_stage, client, _) = before(1, settings());
+    let _permit = client.semaphore("s").acquire().await.expect("there");
+    let waiting = client.semaphore("s").acquire().wait(secs(1)).await;
+    assert!(waiting.expect_err("busy").is_timeout());
+    let residue = client.engine().residue();
+    assert_eq!((residue.names, residue.channels), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_in_vain_slow_who_waits_for_a_permit_down() {
+    let (stage, client, hand) = before(0, settings());
+    let waiting = waits(&client).await;
+    let flood = async {
+        for _ in 0..400 {
+            hand.tell(Signal::Message {
+                channel: Bytes::from_static(b"redisson_sc:{s}"),
+                payload: Bytes::from_static(b"1"),
+            });
+            sleep(ms(2)).await;
+        }
+    };
+    let (asked, ()) = counted(&hand, ACQUIRE, flood).await;
+    assert!((32..=250).contains(&asked), "{asked} of 400");
+    let (other, _) = stage.client(settings());
+    other.semaphore("s").release(1).await.expect("answers");
+    let _permit = timeout(ms(40), granted(waiting)).await.expect("soon");
+    // Who is woken now and then is not slowed down at all.
+    let waiting = waits(&client).await;
+    for _ in 0..20 {
+        tokio::time::advance(std::time::Duration::from_micros(300)).await;
+        let told = async {
+            hand.tell(Signal::Message {
+                channel: Bytes::from_static(b"redisson_sc:{s}"),
+                payload: Bytes::from_static(b"1"),
+            });
+            for _ in 0..50 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let (asked, ()) = counted(&hand, ACQUIRE, told).await;
+        assert_eq!(asked, 1, "at once");
+        sleep(ms(20)).await;
+    }
+    drop(waiting);
+}
+
+#[tokio::test(start_paused = true)]
+async fn permits_that_come_back_here_slow_nobody_down() {
+    let (_stage, client, hand) = before(0, settings());
+    let many = client.semaphore("s");
+    let waiting = tokio::spawn(async move { many.acquire_many(50).await });
+    sleep(ms(20)).await;
+    hand.deafen();
+    for n in 0..49 {
+        client.semaphore("s").release(1).await.expect("answers");
+        let (asked, ()) = counted(&hand, ACQUIRE, async {
+            for _ in 0..50 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert_eq!(asked, 1, "{n}: at once");
+        sleep(ms(20)).await;
+    }
+    client.semaphore("s").release(1).await.expect("answers");
+    assert_eq!(granted(waiting).await.count(), 50);
+}
+
+/// Whoever leaves last takes the desk away, and not from under one who came at that moment.
+#[test]
+fn all_who_come_at_a_time_come_to_one_desk() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let (_stage, client, permit) = runtime.block_on(async {
+        let (stage, client, _) = before(1, settings());
+        let permit = client.semaphore("s").acquire().await;
+        (stage, client, permit.expect("there"))
+    });
+    let engine = client.engine();
+    let desk = engine.desks.all(engine).pop().expect("there is one");
+    let (trade, names) = (desk.trade, desk.names.clone());
+    drop(desk);
+    permit.forget();
+    assert_eq!(engine.residue().names, 0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..100_000 {
+                    let come = || DeskRef::get(engine, trade, &names);
+                    let (one, other) = (come(), come());
+                    assert!(Arc::ptr_eq(one.desk(), other.desk()));
+                }
+            });
+        }
+    });
+    assert_eq!(engine.residue().names, 0);
+}
