@@ -1,6 +1,6 @@
 //! Those who stand before a semaphore: who asks for them, who wakes them, and what that costs.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
 use tokio::{
@@ -200,9 +200,33 @@ async fn permits_that_come_back_here_slow_nobody_down() {
     assert_eq!(granted(waiting).await.count(), 50);
 }
 
-/// Whoever leaves last takes the desk away, and not from under one who came at that moment.
+/// Where more wait than are asked for in one request, nobody says anything that would have them ask again.
+#[tokio::test(start_paused = true)]
+async fn all_who_fit_are_served_at_once_however_many_they_are() {
+    for (waiters, permits, requests) in [(3, 1, 1), (150, 1, 2), (150, 150, 2), (350, 300, 4)] {
+        let (stage, client, hand) = before(0, settings());
+        let mut waiting = Vec::new();
+        for _ in 0..waiters {
+            let semaphore = client.semaphore("s");
+            waiting.push(tokio::spawn(async move { semaphore.acquire().await }));
+        }
+        sleep(ms(20)).await;
+        let (other, _) = stage.client(settings());
+        let (asked, ()) = counted(&hand, ACQUIRE, async {
+            let released = other.semaphore("s").release(permits).await;
+            released.expect("answers");
+            sleep(ms(20)).await;
+        })
+        .await;
+        let served = waiting.iter().filter(|one| one.is_finished()).count();
+        assert_eq!(served, permits as usize, "{waiters} wait");
+        assert_eq!(asked, requests, "{permits} for {waiters}");
+    }
+}
+
+/// The last one leaves, and before it has taken the desk out of the table somebody comes.
 #[test]
-fn all_who_come_at_a_time_come_to_one_desk() {
+fn a_desk_stays_where_it_is_for_who_comes_as_the_last_one_leaves() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let (_stage, client, permit) = runtime.block_on(async {
         let (stage, client, _) = before(1, settings());
@@ -210,21 +234,23 @@ fn all_who_come_at_a_time_come_to_one_desk() {
         (stage, client, permit.expect("there"))
     });
     let engine = client.engine();
-    let desk = engine.desks.all(engine).pop().expect("there is one");
-    let (trade, names) = (desk.trade, desk.names.clone());
-    drop(desk);
+    let last = engine.desks.all(engine).pop().expect("there is one");
+    let (trade, names) = (last.trade, last.names.clone());
     permit.forget();
-    assert_eq!(engine.residue().names, 0);
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                for _ in 0..100_000 {
-                    let come = || DeskRef::get(engine, trade, &names);
-                    let (one, other) = (come(), come());
-                    assert!(Arc::ptr_eq(one.desk(), other.desk()));
-                }
-            });
+    let key = (trade.kind(), names.key.clone());
+    let entry = engine.desks.desks.get(&key).expect("it is used");
+    let came = std::thread::scope(|scope| {
+        let leaving = scope.spawn(move || drop(last));
+        while entry.users.load(Ordering::Acquire) > 0 {
+            std::thread::yield_now();
         }
+        let came = DeskRef::keep(engine, entry.value());
+        drop(entry);
+        leaving.join().expect("no panic");
+        came
     });
+    let next = DeskRef::get(engine, trade, &names);
+    assert!(Arc::ptr_eq(came.desk(), next.desk()));
+    drop((came, next));
     assert_eq!(engine.residue().names, 0);
 }
