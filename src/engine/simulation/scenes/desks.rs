@@ -108,6 +108,52 @@ async fn one_asks_for_all_who_came_meanwhile() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_wants_no_less_than_was_just_refused_is_not_asked_for() {
+    let (_stage, client, hand) = before(1, settings());
+    let acquires = async |permits| {
+        let semaphore = client.semaphore("s");
+        let waiting = tokio::spawn(async move { semaphore.acquire_many(permits).await });
+        sleep(ms(20)).await;
+        waiting
+    };
+    let _three = acquires(3).await;
+    for (permits, requests) in [(3, 0), (2, 1), (2, 0), (1, 1)] {
+        let (asked, _waiting) = counted(&hand, ACQUIRE, acquires(permits)).await;
+        assert_eq!(asked, requests, "{permits}");
+    }
+}
+
+/// A request may name 20,000 of them.
+#[tokio::test(start_paused = true)]
+async fn so_many_ids_go_in_a_request_and_the_others_in_another() {
+    let (_stage, client, hand) = before(0, settings());
+    let what = "permits/acquire";
+    let answered = Arc::new(Semaphore::new(0));
+    let (one, two) = (ints(&[-1, 1]), ints(&[-1, 1, 1]));
+    hand.next(what, Fate::SaysWhen(answered.clone(), one.clone()));
+    hand.next(what, Fate::Says(two));
+    hand.next(what, Fate::Says(one));
+    let acquires = async |permits| {
+        let semaphore = client.expirable_semaphore("s");
+        let waiting = tokio::spawn(async move { semaphore.acquire_many(permits).await });
+        sleep(ms(20)).await;
+        waiting
+    };
+    let waiting = [
+        acquires(1).await,
+        acquires(9_999).await,
+        acquires(10_000).await,
+        acquires(10_000).await,
+    ];
+    answered.add_permits(1);
+    for waiting in waiting {
+        let permit = waiting.await.expect("joins");
+        permit.expect("granted").forget();
+    }
+    assert_eq!(hand.asked(what).len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn permits_that_come_back_together_go_in_one_request() {
     let (_stage, client, hand) = before(6, settings());
     let semaphore = client.semaphore("s");
@@ -211,6 +257,11 @@ async fn all_who_fit_are_served_at_once_however_many_they_are() {
             waiting.push(tokio::spawn(async move { semaphore.acquire().await }));
         }
         sleep(ms(20)).await;
+        let asked = hand.asked(ACQUIRE).len();
+        assert!(
+            asked <= 3 + waiters / 10,
+            "{asked} requests for {waiters} who come"
+        );
         let (other, _) = stage.client(settings());
         let (asked, ()) = counted(&hand, ACQUIRE, async {
             let released = other.semaphore("s").release(permits).await;
