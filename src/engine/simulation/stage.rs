@@ -1,7 +1,7 @@
 //! The same server with a hand on every request, for scenes in which all is as it should be but one thing.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -109,6 +109,7 @@ impl Stage {
             fates: Mutex::default(),
             always: Mutex::default(),
             asked: Mutex::default(),
+            args: Mutex::default(),
             sink: Mutex::default(),
             subscribed: Mutex::default(),
             deaf: AtomicBool::new(false),
@@ -162,6 +163,8 @@ pub(super) struct Hand {
     fates: Mutex<VecDeque<Wanted>>,
     always: Mutex<Vec<Wanted>>,
     asked: Mutex<Vec<(Duration, &'static str)>>,
+    /// What each script was given the last time.
+    args: Mutex<BTreeMap<&'static str, Vec<Bytes>>>,
     sink: Mutex<Option<SignalSink>>,
     subscribed: Mutex<BTreeSet<Bytes>>,
     deaf: AtomicBool,
@@ -233,6 +236,11 @@ impl Hand {
         let asked = lock(&self.asked);
         let those = asked.iter().filter(|(_, name)| *name == what);
         those.map(|(at, _)| *at).collect()
+    }
+
+    /// The arguments of the last request with this script.
+    pub(super) fn args(&self, what: &str) -> Vec<Bytes> {
+        lock(&self.args).get(what).cloned().unwrap_or_default()
     }
 
     /// Waits until requests with this script or verb have been sent so many times.
@@ -336,12 +344,12 @@ impl Transport for Hand {
         let at = self.stage.started.elapsed();
         lock(&self.asked).push((at, name));
         let (stage, mut fate) = (self.stage.clone(), self.fate(name));
-        if let Request::Script { keys, .. } = &request
-            && keys
-                .windows(2)
-                .any(|two| self.slot(&two[0]) != self.slot(&two[1]))
-        {
-            fate = Fate::Refused(Refusal::Other);
+        if let Request::Script { keys, args, .. } = &request {
+            lock(&self.args).insert(name, args.clone());
+            let mut pairs = keys.windows(2);
+            if pairs.any(|two| self.slot(&two[0]) != self.slot(&two[1])) {
+                fate = Fate::Refused(Refusal::Other);
+            }
         }
         Box::pin(async move { answer(&stage, fate, &request, deadline).await })
     }

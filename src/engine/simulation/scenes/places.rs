@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::time::sleep;
 
 use super::{
     super::stage::{Fate, Hand, Stage},
-    Waiting, granted, ints, lock, ms, owner, secs, settings, waits,
+    Waiting, call, counted, granted, ints, lock, ms, owner, passing, secs, settings, waits,
 };
 use crate::{
     client::Client,
     config::Settings,
-    engine::transport::Reply,
+    engine::transport::{Reply, Signal},
     error::Refusal,
-    lock::{Fair, Lock},
+    lock::{Fair, Lock, LockGuard},
 };
 
 const FAIR: &str = "fair/acquire";
@@ -124,4 +125,67 @@ async fn a_place_is_given_up_again_and_again_while_that_may_help() {
         assert_eq!(hand.asked(ABANDON).len(), all, "{refusal:?}: past its time");
         assert_eq!(client.engine().residue(), Default::default());
     }
+}
+
+const PASS: &str = "fair/pass";
+
+/// The field of somebody who wants the lock.
+fn field(client: &Client, number: u64) -> Bytes {
+    call::<Fair>(client, number).field
+}
+
+/// As above, but the lock is owner 1's and goes from hand to hand, and owners 2 and 3 rest.
+async fn before_a_lock_of_ours(
+    stage: &Arc<Stage>,
+) -> (Client, Arc<Hand>, LockGuard<Fair>, [Waiting<Fair>; 2]) {
+    let (client, hand) = stage.client(passing(64));
+    hand.next(FAIR, Fate::Says(ints(&[1, 1])));
+    hand.always(FAIR, Fate::Says(ints(&[0, 1_000_000])));
+    hand.always(LOOK, Fate::Says(ints(&[1_000_000, 1_000_000])));
+    hand.always(ABANDON, Fate::Says(Reply::Nil));
+    let guard = fair(&client, 1).lock().await.expect("free");
+    let waiting = [
+        waits(&fair(&client, 2)).await,
+        waits(&fair(&client, 3)).await,
+    ];
+    (client, hand, guard, waiting)
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_asked_first_is_next_however_often_it_asks_again() {
+    let stage = Stage::new();
+    let (client, hand, guard, [second, third]) = before_a_lock_of_ours(&stage).await;
+    let channel = [b"redisson_lock__channel:{f}:", &field(&client, 2)[..]].concat();
+    let (asked, ()) = counted(&hand, FAIR, async {
+        hand.tell(Signal::Message {
+            channel: channel.into(),
+            payload: Bytes::from_static(b"0"),
+        });
+        sleep(ms(20)).await;
+    })
+    .await;
+    assert_eq!(asked, 1, "the second");
+    hand.next(PASS, Fate::Says(ints(&[1, 1])));
+    let (asked, ()) = counted(&hand, PASS, async {
+        guard.unlock().await.expect("held");
+    })
+    .await;
+    assert_eq!(asked, 1);
+    assert_eq!(hand.args(PASS)[1], field(&client, 2));
+    granted(second).await.forget();
+    assert!(!third.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn whose_turn_it_is_is_told_though_it_does_not_listen() {
+    let stage = Stage::new();
+    let (client, hand, guard, [_second, third]) = before_a_lock_of_ours(&stage).await;
+    // It turned out not to be the second's turn.
+    let turn = vec![Reply::Int(1), Reply::Text(field(&client, 3))];
+    hand.next(PASS, Fate::Says(Reply::Array(turn)));
+    hand.next(FAIR, Fate::Says(ints(&[1, 1])));
+    guard.unlock().await.expect("held");
+    sleep(ms(10)).await;
+    assert!(third.is_finished(), "it waits to be looked at");
+    granted(third).await.forget();
 }
