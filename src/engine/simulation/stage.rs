@@ -231,6 +231,11 @@ impl Hand {
         self.deaf.load(Ordering::Acquire)
     }
 
+    /// How many channels it is subscribed to.
+    pub(super) fn channels(&self) -> usize {
+        lock(&self.subscribed).len()
+    }
+
     /// When requests with this script or verb were sent, from the beginning.
     pub(super) fn asked(&self, what: &str) -> Vec<Duration> {
         let asked = lock(&self.asked);

@@ -28,13 +28,13 @@ fn fair(client: &Client, number: u64) -> Lock<Fair> {
 }
 
 /// A client before a fair lock that is somebody else's, and stays so.
-fn before_a_busy_lock(stage: &Arc<Stage>) -> (Client, Arc<Hand>) {
+fn before_a_busy_lock(stage: &Arc<Stage>, settings: Settings) -> (Client, Arc<Hand>) {
     let (client, hand) = stage.client(Settings {
         safety_poll: secs(10),
-        ..settings()
+        ..settings
     });
     hand.always(FAIR, Fate::Says(ints(&[0, 1_000_000])));
-    hand.always(LOOK, Fate::Says(ints(&[1_000_000])));
+    hand.always(LOOK, Fate::Says(ints(&[1_000_000, 1_000_000])));
     hand.always(ABANDON, Fate::Says(Reply::Nil));
     (client, hand)
 }
@@ -49,7 +49,7 @@ async fn places_are_looked_after_each_second_and_nobody_else_is() {
     let stage = Stage::new();
     let (other, _) = stage.client(settings());
     let _theirs = lock(&other, 9).lock().await.expect("free");
-    let (client, hand) = before_a_busy_lock(&stage);
+    let (client, hand) = before_a_busy_lock(&stage, settings());
     // Nobody beside it, and then somebody.
     let alone = waits(&fair(&client, 1)).await;
     sleep(secs(31)).await;
@@ -79,7 +79,7 @@ async fn places_are_looked_after_each_second_and_nobody_else_is() {
 #[tokio::test(start_paused = true)]
 async fn a_place_is_given_up_by_the_last_who_waits_for_it_and_by_nobody_else() {
     let stage = Stage::new();
-    let (client, hand) = before_a_busy_lock(&stage);
+    let (client, hand) = before_a_busy_lock(&stage, settings());
     let [first, second] = [
         waits(&fair(&client, 1)).await,
         waits(&fair(&client, 1)).await,
@@ -111,7 +111,7 @@ async fn a_place_is_given_up_by_the_last_who_waits_for_it_and_by_nobody_else() {
 async fn a_place_is_given_up_again_and_again_while_that_may_help() {
     for (refusal, tries) in [(Refusal::Loading, 10..=60), (Refusal::NoPermission, 1..=1)] {
         let stage = Stage::new();
-        let (client, hand) = before_a_busy_lock(&stage);
+        let (client, hand) = before_a_busy_lock(&stage, settings());
         hand.always(ABANDON, Fate::Refused(refusal));
         leaves(waits(&fair(&client, 1)).await).await;
         sleep(secs(8)).await;
@@ -138,11 +138,8 @@ fn field(client: &Client, number: u64) -> Bytes {
 async fn before_a_lock_of_ours(
     stage: &Arc<Stage>,
 ) -> (Client, Arc<Hand>, LockGuard<Fair>, [Waiting<Fair>; 2]) {
-    let (client, hand) = stage.client(passing(64));
+    let (client, hand) = before_a_busy_lock(stage, passing(64));
     hand.next(FAIR, Fate::Says(ints(&[1, 1])));
-    hand.always(FAIR, Fate::Says(ints(&[0, 1_000_000])));
-    hand.always(LOOK, Fate::Says(ints(&[1_000_000, 1_000_000])));
-    hand.always(ABANDON, Fate::Says(Reply::Nil));
     let guard = fair(&client, 1).lock().await.expect("free");
     let waiting = [
         waits(&fair(&client, 2)).await,
@@ -188,4 +185,24 @@ async fn whose_turn_it_is_is_told_though_it_does_not_listen() {
     sleep(ms(10)).await;
     assert!(third.is_finished(), "it waits to be looked at");
     granted(third).await.forget();
+}
+
+/// Callers of one owner share a channel. The first came while the lock was elsewhere, the second rests.
+#[tokio::test(start_paused = true)]
+async fn who_only_rests_and_leaves_does_not_end_what_another_listens_to() {
+    let stage = Stage::new();
+    let (client, hand) = before_a_busy_lock(&stage, passing(64));
+    let listens = waits(&fair(&client, 2)).await;
+    assert_eq!(hand.channels(), 1);
+    hand.next(FAIR, Fate::Says(ints(&[1, 1])));
+    let guard = fair(&client, 1).lock().await.expect("free");
+    let (asked, rests) = counted(&hand, FAIR, waits(&fair(&client, 2))).await;
+    assert_eq!(asked, 1, "it rests without listening");
+    leaves(rests).await;
+    sleep(ms(20)).await;
+    assert_eq!(hand.channels(), 1);
+    leaves(listens).await;
+    sleep(ms(20)).await;
+    assert_eq!(hand.channels(), 0);
+    guard.forget();
 }
