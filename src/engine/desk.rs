@@ -84,7 +84,7 @@ struct Line {
 pub(crate) struct Desk {
     pub(crate) names: Names,
     pub(crate) trade: &'static dyn Trade,
-    users: AtomicUsize,
+    pub(super) users: AtomicUsize,
     /// Whose turn it is to talk to the server: one at a time, so that an unknown outcome is found out before the next.
     pub(super) gate: Arc<tokio::sync::Mutex<()>>,
     line: Mutex<Line>,
@@ -149,11 +149,12 @@ impl Desk {
     ) -> (Vec<Arc<Ask>>, bool) {
         let mut line = self.line();
         let mut orphans = Vec::new();
-        let (mut served_any, mut refused) = (false, u32::MAX);
+        let (mut served_any, mut refused, mut passed_over) = (false, u32::MAX, 0);
         for (asker, served) in askers.iter().zip(&answers.served) {
             asker.note_asked();
             if !*served {
                 refused = refused.min(asker.ask.permits);
+                passed_over += usize::from(line.askers.contains_key(&asker.id));
                 asker.told.notify_one();
                 continue;
             }
@@ -173,7 +174,7 @@ impl Desk {
                 .next
                 .map(|next| super::hold::later(Instant::now(), next)),
         });
-        let left_over = served_any && line.askers.len() >= ASKERS_A_CALL;
+        let left_over = served_any && line.askers.len() > passed_over;
         let unheard = line.unsubscribe();
         drop(line);
         drop(unheard);
@@ -326,7 +327,7 @@ impl Line {
 /// All desks of a client.
 #[derive(Debug, Default)]
 pub(crate) struct Desks {
-    desks: DashMap<(&'static str, Bytes), Arc<Desk>>,
+    pub(super) desks: DashMap<(&'static str, Bytes), Arc<Desk>>,
 }
 
 impl Desks {
@@ -376,7 +377,7 @@ impl DeskRef {
     }
 
     /// Only under the table's own lock, or beside another use.
-    fn keep(engine: &Arc<Engine>, desk: &Arc<Desk>) -> Self {
+    pub(super) fn keep(engine: &Arc<Engine>, desk: &Arc<Desk>) -> Self {
         desk.users.fetch_add(1, Ordering::AcqRel);
         Self {
             engine: engine.clone(),

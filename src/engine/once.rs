@@ -325,4 +325,20 @@ mod tests {
         tokio::time::advance(MARK_TIME).await;
         assert!(not_done(sent).is_err());
     }
+
+    #[test]
+    fn marks_that_have_ended_are_forgotten_and_no_others() {
+        let (marks, begun) = (Marks::default(), Instant::now());
+        let name = |number: usize| Bytes::from(number.to_string());
+        let full = MARKS_A_CALL.next_power_of_two();
+        for number in 1..full {
+            marks.note(&name(number), begun);
+        }
+        marks.note(&name(0), begun + MARK_TIME / 2);
+        assert_eq!(marks.marks.len(), full);
+        marks.note(&name(full), begun + MARK_TIME + MARK_MARGIN);
+        let mut left: Vec<_> = marks.marks.into_iter().map(|(mark, _)| mark).collect();
+        left.sort();
+        assert_eq!(left, [name(0), name(full)]);
+    }
 }

@@ -14,15 +14,21 @@ use crate::{
     engine::{
         protocol::Call,
         registry::{NameRef, SlotRef},
+        transport::Reply,
     },
     error::Result,
     lock::{Fenced, Kind, Lock, LockGuard, Reentrant},
     owner::Owner,
 };
 
+mod closing;
+mod desks;
+mod desks_in_trouble;
+mod grants;
 mod hand_over;
 mod majority;
 mod permits;
+mod places;
 mod releases;
 mod renewals;
 mod replicas;
@@ -64,6 +70,10 @@ fn passing(passes: u32) -> Settings {
         },
         ..Settings::default()
     }
+}
+
+fn ints(numbers: &[i64]) -> Reply {
+    Reply::Array(numbers.iter().copied().map(Reply::Int).collect())
 }
 
 fn owner(number: u64) -> Owner {

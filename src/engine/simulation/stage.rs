@@ -1,7 +1,7 @@
 //! The same server with a hand on every request, for scenes in which all is as it should be but one thing.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -50,6 +50,10 @@ pub(super) enum Fate {
     Refused(Refusal),
     /// It is executed, and the server says this.
     Answers(Reply),
+    /// The server says this, whatever it has been asked: for scripts that it has not been taught.
+    Says(Reply),
+    /// The same, when there is a permit.
+    SaysWhen(Arc<Semaphore>, Reply),
     /// It is executed, and answered when there is a permit.
     Held(Arc<Semaphore>),
 }
@@ -105,11 +109,13 @@ impl Stage {
             fates: Mutex::default(),
             always: Mutex::default(),
             asked: Mutex::default(),
+            args: Mutex::default(),
             sink: Mutex::default(),
             subscribed: Mutex::default(),
             deaf: AtomicBool::new(false),
             silent: AtomicBool::new(false),
             fails_over: AtomicBool::new(false),
+            has_slots: AtomicBool::new(false),
             replicas: Mutex::default(),
             proofs: Mutex::default(),
         });
@@ -157,11 +163,15 @@ pub(super) struct Hand {
     fates: Mutex<VecDeque<Wanted>>,
     always: Mutex<Vec<Wanted>>,
     asked: Mutex<Vec<(Duration, &'static str)>>,
+    /// What each script was given the last time.
+    args: Mutex<BTreeMap<&'static str, Vec<Bytes>>>,
     sink: Mutex<Option<SignalSink>>,
     subscribed: Mutex<BTreeSet<Bytes>>,
     deaf: AtomicBool,
     silent: AtomicBool,
     pub(super) fails_over: AtomicBool,
+    /// Names have slots, by their last letter, and a request is about one slot only.
+    pub(super) has_slots: AtomicBool,
     replicas: Mutex<VecDeque<Result<Evidence, Fault>>>,
     proofs: Mutex<Vec<Proof>>,
 }
@@ -221,11 +231,21 @@ impl Hand {
         self.deaf.load(Ordering::Acquire)
     }
 
+    /// How many channels it is subscribed to.
+    pub(super) fn channels(&self) -> usize {
+        lock(&self.subscribed).len()
+    }
+
     /// When requests with this script or verb were sent, from the beginning.
     pub(super) fn asked(&self, what: &str) -> Vec<Duration> {
         let asked = lock(&self.asked);
         let those = asked.iter().filter(|(_, name)| *name == what);
         those.map(|(at, _)| *at).collect()
+    }
+
+    /// The arguments of the last request with this script.
+    pub(super) fn args(&self, what: &str) -> Vec<Bytes> {
+        lock(&self.args).get(what).cloned().unwrap_or_default()
     }
 
     /// Waits until requests with this script or verb have been sent so many times.
@@ -304,6 +324,14 @@ async fn answer(
             sleep(REPLY).await;
             done.map(|_| reply)
         }
+        Fate::Says(reply) => {
+            sleep(REPLY).await;
+            Ok(reply)
+        }
+        Fate::SaysWhen(permits, reply) => {
+            permits.acquire().await.expect("open").forget();
+            Ok(reply)
+        }
         Fate::Held(permits) => {
             let reply = stage.execute(request);
             permits.acquire().await.expect("open").forget();
@@ -320,12 +348,20 @@ impl Transport for Hand {
         };
         let at = self.stage.started.elapsed();
         lock(&self.asked).push((at, name));
-        let (stage, fate) = (self.stage.clone(), self.fate(name));
+        let (stage, mut fate) = (self.stage.clone(), self.fate(name));
+        if let Request::Script { keys, args, .. } = &request {
+            lock(&self.args).insert(name, args.clone());
+            let mut pairs = keys.windows(2);
+            if pairs.any(|two| self.slot(&two[0]) != self.slot(&two[1])) {
+                fate = Fate::Refused(Refusal::Other);
+            }
+        }
         Box::pin(async move { answer(&stage, fate, &request, deadline).await })
     }
 
-    fn slot(&self, _: &[u8]) -> u16 {
-        0
+    fn slot(&self, name: &[u8]) -> u16 {
+        let last = name.last().copied().unwrap_or_default();
+        u16::from(self.has_slots.load(Ordering::Acquire)) * u16::from(last)
     }
 
     fn fails_over(&self) -> bool {

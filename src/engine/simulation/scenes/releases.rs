@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::{
     super::stage::{Fate, NODE, Stage},
-    RELEASE, call, lock, ms, owner, secs, settings, slot,
+    ACQUIRE, RELEASE, call, lock, ms, owner, secs, settings, slot,
 };
 use crate::{
     engine::{
@@ -155,4 +155,23 @@ async fn sets_of_one_owner_are_asked_about_one_after_the_other_and_nothing_else_
             assert_eq!(shared, (at, other_at) == (0, 1), "{at} and {other_at}");
         }
     }
+}
+
+/// It leaves between two tries, while somebody else still uses the same.
+#[tokio::test(start_paused = true)]
+async fn what_is_in_doubt_is_found_out_when_its_caller_leaves() {
+    let stage = Stage::new();
+    let (client, hand) = stage.client(settings());
+    let _guard = lock(&client, 1).lock().await.expect("free");
+    hand.next(ACQUIRE, Fate::ReplyLost);
+    let again = lock(&client, 1).lock();
+    let outcome = again.wait(settings().command_timeout + ms(5)).await;
+    outcome.expect_err("in doubt");
+    let holds = || {
+        let fields = stage.server().fields(&Bytes::from_static(b"n"));
+        fields.into_values().collect::<Vec<_>>()
+    };
+    assert_eq!(holds(), ["2"]);
+    sleep(ms(20)).await;
+    assert_eq!(holds(), ["1"]);
 }

@@ -213,3 +213,31 @@ async fn whether_a_permit_or_the_server_was_waited_for_is_told() {
         drop(permit);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_stands_behind_another_goes_home_by_its_own_limit() {
+    for limited in [true, false] {
+        let stage = Stage::new();
+        let (client, hand) = stage.client(settings());
+        hand.silence(true);
+        let waits = |number, limit: Option<Duration>| {
+            let lock = lock(&client, number).lock();
+            tokio::spawn(async move {
+                timed(async {
+                    match limit {
+                        Some(limit) => lock.wait(limit).await,
+                        None => lock.await,
+                    }
+                })
+                .await
+            })
+        };
+        let _head = waits(1, Some(secs(60)));
+        sleep(ms(20)).await;
+        let behind = waits(2, limited.then_some(secs(25)));
+        let (outcome, took) = behind.await.expect("joins");
+        assert!(is_unreachable(&outcome), "{outcome:?}");
+        let due = if limited { secs(25) } else { patience() };
+        assert!(took >= due && took < due + secs(1), "{limited}: {took:?}");
+    }
+}

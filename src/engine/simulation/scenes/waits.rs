@@ -3,10 +3,13 @@
 use tokio::time::{sleep, timeout};
 
 use super::{
-    super::stage::{Fate, Stage},
+    super::stage::{Fate, NODE, Stage},
     ACQUIRE, RELEASE, counted, granted, lock, ms, secs, settings, waits,
 };
-use crate::{engine::transport::Reply, error::Error};
+use crate::{
+    engine::transport::{Reply, Signal},
+    error::Error,
+};
 
 /// No message comes, so the release of this process wakes them.
 #[tokio::test(start_paused = true)]
@@ -26,6 +29,20 @@ async fn a_release_wakes_its_own_process_where_no_message_can_come() {
         let woken = timeout(ms(10), granted(next)).await;
         assert!(woken.is_ok(), "{knows}: it waits for the safety poll");
     }
+}
+
+/// A server that is not ours any more is not listened to, whatever becomes of the connection.
+#[tokio::test(start_paused = true)]
+async fn a_release_wakes_its_own_process_where_the_server_that_was_heard_is_gone() {
+    let stage = Stage::new();
+    let (client, hand) = stage.client(settings());
+    let guard = lock(&client, 1).lock().await.expect("free");
+    let next = waits(&lock(&client, 2)).await;
+    hand.mute();
+    hand.tell(Signal::Gone { node: NODE });
+    guard.unlock().await.expect("held");
+    let woken = timeout(ms(10), granted(next)).await;
+    assert!(woken.is_ok(), "it waits for the safety poll");
 }
 
 #[tokio::test(start_paused = true)]
