@@ -20,6 +20,7 @@ mod order;
 mod participant;
 mod peer;
 mod plot;
+mod relay;
 mod runner;
 mod stage;
 mod table;

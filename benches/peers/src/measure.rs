@@ -17,7 +17,7 @@ use crate::{
     peer::{Does, Peer},
     stage::Stage,
     tally,
-    workload::Pairs,
+    workload::{Pairs, Way},
 };
 
 /// How much longer than asked an answer may take: the last ones still get the lock.
@@ -127,8 +127,8 @@ pub(crate) fn commands_a_pair(
 pub(crate) fn waiters(stage: &Stage, peer: &Peer, plan: &Plan) -> Result<Figures> {
     const WATCHDOG: Duration = Duration::from_secs(30);
     let (names, prefix) = (plan.names, unique_name(peer.name));
-    let mut holder = stage.start(peer, WATCHDOG)?;
-    let mut waiter = stage.start(peer, WATCHDOG)?;
+    let mut holder = stage.start(peer, Way::Near, WATCHDOG)?;
+    let mut waiter = stage.start(peer, Way::Near, WATCHDOG)?;
     let hold = Order::Hold {
         names,
         prefix: prefix.clone(),
@@ -191,7 +191,7 @@ fn settle(stage: &Stage, plan: &Plan) -> Option<f64> {
 
 /// Many holds, and what it costs to renew them.
 pub(crate) fn holds(stage: &Stage, peer: &Peer, plan: &Plan) -> Result<Figures> {
-    let mut child = stage.start(peer, plan.watchdog)?;
+    let mut child = stage.start(peer, Way::Near, plan.watchdog)?;
     let prefix = unique_name(peer.name);
     let names = plan.names;
     let (count, micros) = two_numbers(&child.ask(Order::Hold { names, prefix }, SLACK)?)?;

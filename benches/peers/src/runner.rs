@@ -12,7 +12,7 @@ use crate::{
     peer::{PEERS, Peer},
     stage::Stage,
     table,
-    workload::{Pairs, Shape, WORKLOADS, Workload},
+    workload::{Pairs, Shape, WORKLOADS, Way, Workload},
     write,
 };
 
@@ -29,8 +29,8 @@ impl Outcome {
     }
 }
 
-/// The processes of each participant, which stay for the next workload: a JVM that is warm stays warm.
-type Casts = BTreeMap<&'static str, Vec<Child>>;
+/// The processes of each participant, which stay for the next workload over the same network: a JVM that is warm stays warm.
+type Casts = BTreeMap<(Way, &'static str), Vec<Child>>;
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let workloads = chosen(&WORKLOADS, |workload| workload.name, &options.only)?;
@@ -138,11 +138,11 @@ fn pairs_turn(
 ) -> Result<Figures> {
     const WATCHDOG: std::time::Duration = std::time::Duration::from_secs(30);
     // One that fails is started anew in the next workload.
-    let mut cast = casts.remove(peer.name).unwrap_or_default();
+    let mut cast = casts.remove(&(pairs.way, peer.name)).unwrap_or_default();
     let processes = peer.processes(pairs, plan.processes) as usize;
     cast.truncate(processes);
     while cast.len() < processes {
-        cast.push(stage.start(peer, WATCHDOG)?);
+        cast.push(stage.start(peer, pairs.way, WATCHDOG)?);
     }
     let mut commands = None;
     if round == 0 {
@@ -151,7 +151,7 @@ fn pairs_turn(
     }
     let mut figures = measure::pairs(stage, peer, pairs, &mut cast, plan.slice)?;
     figures.extend(commands.map(|commands| (Metric::Commands, commands)));
-    casts.insert(peer.name, cast);
+    casts.insert((pairs.way, peer.name), cast);
     Ok(figures)
 }
 

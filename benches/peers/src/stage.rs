@@ -10,10 +10,13 @@ use crate::{
     monitor::Monitor,
     options::Options,
     peer::{Peer, Programs},
+    relay::Relay,
+    workload::Way,
 };
 
 pub(crate) struct Stage {
     pub(crate) server: Server,
+    relay: Relay,
     pub(crate) programs: Programs,
     /// Which processes run on which core, for the reader.
     pub(crate) placed: String,
@@ -40,8 +43,10 @@ impl Stage {
         };
         let folder = std::env::temp_dir().join(unique_name("redlatch-peers"));
         fs::create_dir_all(&folder)?;
+        let relay = Relay::start(&server.address())?;
         Ok(Self {
             server,
+            relay,
             programs: Programs::default(),
             placed,
             cores: cores.ok(),
@@ -49,8 +54,11 @@ impl Stage {
         })
     }
 
-    pub(crate) fn start(&self, peer: &Peer, watchdog: Duration) -> Result<Child> {
-        let address = self.server.address();
+    pub(crate) fn start(&self, peer: &Peer, way: Way, watchdog: Duration) -> Result<Child> {
+        let address = match way {
+            Way::Near => self.server.address(),
+            Way::Far => self.relay.address(),
+        };
         let command = self.programs.command(peer, &address, watchdog)?;
         Child::start(match self.cores {
             Some(cores) => cores.pin_client(&command),

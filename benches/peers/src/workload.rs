@@ -24,7 +24,16 @@ pub(crate) enum Shape {
     Holds,
 }
 
+/// What is between a participant and the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Way {
+    Near,
+    /// A relay that takes its time.
+    Far,
+}
+
 pub(crate) struct Pairs {
+    pub(crate) way: Way,
     pub(crate) kind: Kind,
     pub(crate) shared: bool,
     pub(crate) processes: u64,
@@ -86,6 +95,7 @@ const fn shared(
     shared: bool,
 ) -> Shape {
     Shape::Pairs(self::Pairs {
+        way: Way::Near,
         kind,
         shared,
         processes,
@@ -95,7 +105,15 @@ const fn shared(
     })
 }
 
-pub(crate) const WORKLOADS: [Workload; 10] = [
+/// The same over a network.
+const fn far(mut shape: Shape) -> Shape {
+    if let Shape::Pairs(pairs) = &mut shape {
+        pairs.way = Way::Far;
+    }
+    shape
+}
+
+pub(crate) const WORKLOADS: [Workload; 13] = [
     Workload {
         name: "one",
         title: "1 task, own key",
@@ -154,6 +172,24 @@ pub(crate) const WORKLOADS: [Workload; 10] = [
             Jain,
             Overlaps,
         ],
+    },
+    Workload {
+        name: "same64-far",
+        title: "64 tasks of one process, one key; some 0.7 ms of network",
+        shape: far(shared(Kind::Plain, 1, 64, 0, 1, true)),
+        columns: SHARED_COLUMNS,
+    },
+    Workload {
+        name: "8x8-far",
+        title: "8 processes of 8 tasks, one key, held for 1 ms; some 0.7 ms of network",
+        shape: far(shared(Kind::Plain, 8, 8, 1, 1, true)),
+        columns: SHARED_COLUMNS,
+    },
+    Workload {
+        name: "fair64-far",
+        title: "fair: 64 tasks of one process, one key; some 0.7 ms of network",
+        shape: far(shared(Kind::Fair, 1, 64, 0, 1, true)),
+        columns: SHARED_COLUMNS,
     },
     Workload {
         name: "waiters",
