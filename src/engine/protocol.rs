@@ -97,11 +97,7 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync + 'static {
     /// Adds one hold to a renewal. A `ttl` of zero only looks.
     fn renew(&self, call: &Call, rest: &Rest, batch: &mut Batch) {
         batch.keys.push(call.name.clone());
-        batch.args.extend([
-            call.field.clone(),
-            decimal(rest.ttl_ms),
-            decimal(rest.longest_ms),
-        ]);
+        batch.in_run([rest.ttl_ms, rest.longest_ms], call.field.clone());
     }
 
     /// The script that looks at many waited-for locks in one call: ms left for each, or [`FREE`].
@@ -324,6 +320,38 @@ impl Rest {
 pub(crate) struct Batch {
     pub(crate) keys: Vec<Bytes>,
     pub(crate) args: Vec<Bytes>,
+    run: Option<Run>,
+}
+
+/// Neighbours in a batch with equal figures, which are said once for all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Run {
+    figures: [u64; 2],
+    /// Where it says how many they are.
+    count_at: usize,
+    count: u64,
+}
+
+impl Batch {
+    /// One more argument, with figures that stand before the first with the same.
+    pub(crate) fn in_run(&mut self, figures: [u64; 2], arg: Bytes) {
+        match &mut self.run {
+            Some(run) if run.figures == figures => {
+                run.count += 1;
+                self.args[run.count_at] = decimal(run.count);
+            }
+            run => {
+                self.args.extend(figures.map(decimal));
+                *run = Some(Run {
+                    figures,
+                    count_at: self.args.len(),
+                    count: 1,
+                });
+                self.args.push(decimal(1_u64));
+            }
+        }
+        self.args.push(arg);
+    }
 }
 
 /// How often an owner may enter one lock: a program that enters more often has forgotten to leave, and a server that says

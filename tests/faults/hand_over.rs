@@ -100,6 +100,32 @@ async fn goes_on_where_the_next_has_left<K: Kind>(
     rig.end().await;
 }
 
+/// The lease it waits for ends while the lock is on its way to it: it waits for the outcome, and nothing is given back.
+#[tokio::test]
+async fn who_is_being_given_a_fair_lock_does_not_ask_for_it() {
+    let rig = Rig::with(Through::Holder, |builder| {
+        builder.local_hand_over(64, ms(5))
+    })
+    .await;
+    let lock = rig.holder.non_reentrant_fair_lock("given");
+    for round in 0..2 {
+        let guard = lock.lock().lease(secs(2)).await.expect("free");
+        let waiting = asleep_behind(&rig, &lock).await;
+        let rule = (round > 0).then(|| {
+            let late = Rule::new("EVALSHA").action(Action::DelayReply(ms(2_500)));
+            rig.proxy.rule(late.times(1))
+        });
+        guard.unlock().await.expect("held");
+        let guard = waiting.await.expect("joins").expect("granted");
+        assert!(rule.is_none_or(|rule| rule.hits() == 1));
+        guard.unlock().await.expect("held");
+    }
+    let stats = rig.holder.stats();
+    assert_eq!((stats.hand_overs, stats.orphans_released), (2, 0));
+    assert!(!rig.direct().exists("given"));
+    rig.end().await;
+}
+
 /// The hold that is given back was gone: the caller hears of it, and the next one asks for itself.
 async fn a_lock_that_is_gone_cannot_be_passed_on<K: Kind>(lock: impl Fn(&Client, &str) -> Lock<K>) {
     let rig = Rig::with(Through::Holder, |builder| {

@@ -115,6 +115,35 @@ async fn fair_waiters_without_a_channel_are_never_forgotten() {
     close(two).await;
 }
 
+/// Whoever died behind owners of ours comes nearer to its end with every turn, also where that is passed on: else it would
+/// keep all others for as long as all those turns might have taken.
+#[tokio::test]
+async fn a_turn_that_is_passed_on_takes_its_time_from_those_behind() {
+    /// What a JVM adds for each place.
+    const WAIT: i64 = 300_000;
+    let (client, name) = (client().await, name("behind"));
+    let lock = client.fair_lock(name.as_str());
+    let mut guard = lock.lock().await.expect("free");
+    let waiting = queue_up(&[&lock; 4].map(Lock::clone)).await;
+    let [queue, deadlines] =
+        ["queue", "timeout"].map(|part| format!("redisson_lock_{part}:{{{name}}}"));
+    let now = direct().cmd(&["TIME"]).items()[0].text().parse::<i64>();
+    let deadline = now.expect("seconds") * 1_000 + 5 * WAIT;
+    direct().cmd(&["RPUSH", &queue, "jvm:1"]);
+    direct().cmd(&["ZADD", &deadlines, &deadline.to_string(), "jvm:1"]);
+    for waiter in waiting {
+        guard.unlock().await.expect("held");
+        guard = bounded(waiter).await.expect("joins").expect("granted");
+    }
+    assert_eq!(client.stats().hand_overs, 4);
+    let left = direct().cmd(&["ZSCORE", &deadlines, "jvm:1"]).text();
+    let taken = deadline - left.parse::<i64>().expect("ms");
+    assert!(taken >= 3 * WAIT, "{taken} ms");
+    guard.unlock().await.expect("held");
+    direct().cmd(&["DEL", &queue, &deadlines]);
+    close(client).await;
+}
+
 /// The place in the queue is its owner's, whoever asks for it: all its callers come in by one turn.
 #[tokio::test]
 async fn callers_of_one_owner_share_a_turn_that_is_passed_on() {

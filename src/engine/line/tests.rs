@@ -10,17 +10,19 @@ use crate::{
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// A line with one who sleeps in front of it.
-fn line() -> Line {
-    let mut line = Line::default();
-    let call = Arc::new(Call::example(Reentrant::protocol(), 1));
-    let field = call.field.clone();
-    let wish = Wish {
-        call,
+fn wish() -> Wish {
+    Wish {
+        call: Arc::new(Call::example(Reentrant::protocol(), 1)),
         lease: Lease::Watched,
         patience: Patience::Unlimited,
         loose: false,
-    };
+    }
+}
+
+/// A line with one who sleeps in front of it.
+fn line() -> Line {
+    let (mut line, wish) = (Line::default(), wish());
+    let field = wish.call.field.clone();
     let join = line.queue.join(&field, false, || wish.clone());
     let mut place = join.expect("the first");
     line.queue.rest(&mut place, true, &field, || wish.clone());
@@ -100,4 +102,44 @@ fn a_line_lets_as_many_go_first_as_have_heard() {
     line.step_aside(Aside::after(7));
     line.note_grant();
     assert!(line.aside.is_none(), "it has had it itself");
+}
+
+#[tokio::test]
+async fn who_rests_beside_a_line_keeps_it_there_and_is_next_if_it_is_another_owner_of_the_kind() {
+    let (mut line, limit) = (
+        Line::default(),
+        HandOver {
+            passes: 1,
+            time: HOUR,
+        },
+    );
+    assert!(line.is_empty());
+    let (wish, other) = (wish(), Bytes::from_static(b"other"));
+    let mine = wish.call.field.clone();
+    let (spot, _) = line.resting.lie_down(1, &mine, wish, false);
+    assert!(!line.is_empty());
+    for (kind, field) in [("reentrant", &mine), ("fenced", &other)] {
+        let next = line.next_in_order(kind, field, limit);
+        assert!(matches!(next, Next::Free), "{kind}");
+    }
+    let next = line.next_in_order("reentrant", &other, limit);
+    assert!(matches!(next, Next::Pass(_)));
+    line.resting.leave(spot);
+    assert!(line.is_empty());
+    assert!(!self::line().is_empty());
+}
+
+/// What all of it costs the server stays in proportion to the turns, however many wait.
+#[test]
+fn those_behind_are_seen_to_once_half_of_them_have_gone_by() {
+    let mut line = Line::default();
+    for number in 0..6 {
+        let wish = wish();
+        let field = wish.call.field.clone();
+        line.resting.lie_down(number, &field, wish, false);
+    }
+    let said: Vec<u32> = (0..7).map(|_| line.places()).collect();
+    assert_eq!(said, [0, 0, 3, 0, 0, 3, 0]);
+    line.resting = Resting::default();
+    assert_eq!([line.places(), line.places()], [2, 1]);
 }

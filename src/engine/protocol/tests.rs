@@ -120,10 +120,28 @@ fn kinds_differ_where_they_should() {
     let write = Call::example(Write::protocol(), 1);
     assert_eq!(read.protocol.admission(), Admission::Shared);
     assert_eq!(channel(&read), channel(&write));
-    assert_eq!(read.protocol.admitting_field(&read), Some(write.field));
+    assert_eq!(
+        read.protocol.admitting_field(&read),
+        Some(write.field.clone())
+    );
     let mut batch = Batch::default();
     read.protocol.renew(&read, &REST, &mut batch);
     assert_eq!((batch.keys.len(), batch.args.len()), (2, 3));
+
+    let mut batch = Batch::default();
+    for longest_ms in [20_000, 20_000, 50_000, 20_000] {
+        let rest = Rest { longest_ms, ..REST };
+        write.protocol.renew(&write, &rest, &mut batch);
+    }
+    let command = Command {
+        script: write.protocol.renewal(),
+        keys: batch.keys,
+        args: batch.args,
+    };
+    assert_eq!(
+        shown(&command),
+        "renew/hash n n n n | 20000 20000 2 u:1:write u:1:write 20000 50000 1 u:1:write 20000 20000 1 u:1:write"
+    );
 
     assert!(!NonReentrant::protocol().reentrant());
     let spin = Call::example(Spin::protocol(), 1);

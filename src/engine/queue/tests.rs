@@ -248,7 +248,10 @@ mod resting {
         let mut resting = Resting::<u8, &str>::default();
         let (later, _) = resting.lie_down(9, &field(1), 1, false);
         let (_, first) = resting.lie_down(4, &field(2), 2, false);
-        assert_eq!(resting.len(), 2);
+        assert!(!resting.is_empty());
+        // Of two who asked at once, the one who lay down first.
+        resting.lie_down(4, &field(3), 3, false);
+        assert_eq!(resting.len(), 3);
         assert!(
             resting.serve(|wants| *wants == 1).is_none(),
             "the other is first"
@@ -258,7 +261,8 @@ mod resting {
         assert!(first.served().await);
         assert_eq!(first.take(), Some("gift"));
         assert!(resting.get_up(later));
-        assert_eq!(resting.len(), 1);
+        assert_eq!(resting.len(), 2);
+        assert!(resting.serve(|wants| *wants == 3).is_some());
     }
 
     /// Nobody gets up while it is being served; what became of that is told.
@@ -271,6 +275,16 @@ mod resting {
         assert!(!resting.get_up(spot));
         resting.not_yet(&next);
         assert!(!contender.outcome().await);
+        let next = resting.serve(|_| true).expect("there");
+        assert!(resting.served(&next, "gift"));
+        assert!(contender.outcome().await);
+        assert!(!resting.get_up(spot), "it has been served");
+    }
+
+    #[tokio::test]
+    async fn who_could_not_be_served_is_to_ask() {
+        let mut resting = Resting::<u8, &str>::default();
+        let (spot, contender) = resting.lie_down(1, &field(1), 1, false);
         let next = resting.serve(|_| true).expect("still there");
         resting.not_served(&next);
         assert!(!contender.served().await, "it is to ask");

@@ -9,6 +9,7 @@ use super::{dice::Dice, server::Server};
 use crate::{
     coordination::semaphore,
     engine::{
+        protocol::Batch,
         script::{INSPECT_HASH, PROBE_TTL, RENEW_HASH, Script},
         transport::Reply,
     },
@@ -58,14 +59,13 @@ fn draw(dice: &mut Dice, names: &[Bytes]) -> (&'static Script, Vec<Bytes>, Vec<B
         6 | 7 => (release, vec![name], vec![field, rest, ttl, announcement]),
         8 => (force, vec![name], vec![announcement]),
         9 => {
-            let args = names.iter().flat_map(|_| {
-                let ttl = *dice.one_of(&["0", "60000", "150000"]);
-                let most = *dice.one_of(&["30000", "150000", "400000"]);
-                let field = *dice.one_of(&["a:1", "a:2", "b:1"]);
-                [text(field), text(ttl), text(most)]
-            });
-            let args = args.collect();
-            (&RENEW_HASH, names.to_vec(), args)
+            let mut batch = Batch::default();
+            for _ in names {
+                let ttl = *dice.one_of(&[0, 60_000, 150_000]);
+                let most = *dice.one_of(&[30_000, 150_000, 400_000]);
+                batch.in_run([ttl, most], text(*dice.one_of(&["a:1", "a:2", "b:1"])));
+            }
+            (&RENEW_HASH, names.to_vec(), batch.args)
         }
         12 => {
             let args = vec![number, time, wanted.clone(), text("1"), wanted];

@@ -226,9 +226,18 @@ impl Server {
                 Ok(Reply::Int(1))
             }
             "renew/hash" => {
-                let pairs = keys.iter().zip(args.chunks(3));
-                let answers = pairs.map(|(key, args)| self.renew(key, args));
-                Ok(Reply::Array(answers.map(Reply::Int).collect()))
+                let mut args = args.iter();
+                let (mut times, mut more) = ((0, 0), 0);
+                let answers = keys.iter().map(|key| {
+                    let mut next = || args.next().cloned().unwrap_or_default();
+                    if more == 0 {
+                        times = (number(&next()), number(&next()));
+                        more = number(&next());
+                    }
+                    more -= 1;
+                    Reply::Int(self.renew(key, &next(), times))
+                });
+                Ok(Reply::Array(answers.collect()))
             }
             "probe/ttl" => {
                 let left = keys.iter().map(|key| Reply::Int(self.pttl(key)));
@@ -380,15 +389,15 @@ impl Server {
         Ok(())
     }
 
-    fn renew(&mut self, key: &Bytes, args: &[Bytes]) -> i64 {
-        let (ttl, most) = (&args[1], number(&args[2]));
-        match self.hget(key, &args[0]) {
+    fn renew(&mut self, key: &Bytes, field: &Bytes, (ttl, most): (i64, i64)) -> i64 {
+        match self.hget(key, field) {
             Err(_) => -2,
             Ok(Some(_)) => {
-                if ttl != "0" && self.pttl(key) > (2 * most).max(number(ttl) - 1) {
+                let left = self.pttl(key);
+                if ttl > 0 && (ttl >= most || left < ttl) {
+                    self.pexpire(key, ttl);
+                } else if ttl > 0 && left > 2 * most {
                     self.pexpire(key, most);
-                } else if ttl != "0" {
-                    self.outlast(key, ttl);
                 }
                 1
             }

@@ -350,3 +350,22 @@ async fn a_server_that_is_of_no_use_any_more_is_let_alone() {
     assert_eq!(nodes(&hearing.subscribed), [THERE]);
     assert_eq!(nodes(&hearing.unsubscribed), []);
 }
+
+#[test]
+fn a_channel_is_live_on_the_connection_that_confirmed_it_until_it_is_given_up_or_taken_away() {
+    let hearing = crate::engine::hearing::Hearing::new();
+    assert!(!hearing.is_live(0) && !hearing.is_live(1));
+    assert!(!hearing.confirm(1), "nobody has looked");
+    assert!(hearing.is_live(1) && !hearing.is_live(2));
+    hearing.given_up();
+    assert!(!hearing.is_live(1));
+    assert!(
+        !hearing.confirm(1),
+        "nothing was missed that somebody wanted"
+    );
+    hearing.taken_away();
+    assert!(!hearing.is_live(1));
+    assert!(hearing.confirm(1), "something may have been missed");
+    hearing.before_look(1);
+    assert!(!hearing.confirm(1), "it was live when somebody looked");
+}

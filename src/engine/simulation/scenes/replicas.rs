@@ -84,7 +84,7 @@ async fn replicas_are_asked_again_where_the_server_is_busy_and_nothing_is_renewe
         let Some(Request::Script { args, .. }) = proof.look else {
             panic!("it looks whether the lock is there");
         };
-        assert_eq!(args[1], "0", "no time to live");
+        assert_eq!(args[0], "0", "no time to live");
     }
     hand.replicas_say(say(1, 1));
     guard.unlock().await.expect("held");

@@ -1,7 +1,7 @@
 use fred::prelude::Config;
 
 use super::*;
-use crate::engine::transport::fake::{Answer, Fake, begins, dial, say, text};
+use crate::engine::transport::fake::{Answer, Fake, begins, dial, say, text, until};
 
 #[test]
 fn a_flat_list_is_read() {
@@ -157,8 +157,8 @@ fn at_host(host: &str, port: u16) -> Address {
     }
 }
 
-/// A sentinel that knows the first master from the fifth election and another sentinel, and thinks about it for so long.
-async fn sentinel(pause: Duration) -> Fake {
+/// A sentinel that knows the first master from the fifth election and maybe another sentinel, and thinks about it for so long.
+async fn sentinel(pause: Duration, another: bool) -> Fake {
     let flat = |words: &[&str]| {
         let words: Vec<_> = words.iter().map(|word| text(word)).collect();
         format!("*{}\r\n{}", words.len(), words.join("\r\n"))
@@ -172,7 +172,12 @@ async fn sentinel(pause: Duration) -> Fake {
         } else if about("GET-MASTER-ADDR-BY-NAME") {
             say(flat(&["10.0.0.1", "1"]))
         } else if about("SENTINELS") {
-            say(format!("*1\r\n{}", flat(&["ip", "10.0.0.1", "port", "9"])))
+            let peer = flat(&["ip", "10.0.0.1", "port", "9"]);
+            say(if another {
+                format!("*1\r\n{peer}")
+            } else {
+                "*0".to_owned()
+            })
         } else {
             Answer::Usual
         }
@@ -183,7 +188,7 @@ async fn sentinel(pause: Duration) -> Fake {
 #[tokio::test]
 async fn a_sentinel_has_all_the_time_there_is_for_its_first_word() {
     const LIMIT: Duration = Duration::from_secs(2);
-    let slow = sentinel(LIMIT * 5 / 8).await;
+    let slow = sentinel(LIMIT * 5 / 8, true).await;
     let watch = Watch::read(&watched(&[slow.port])).expect("sentinels");
     let said = first_word(&watch, LIMIT).await.expect("in time");
     let expected = Word {
@@ -193,17 +198,29 @@ async fn a_sentinel_has_all_the_time_there_is_for_its_first_word() {
     assert_eq!(said, expected);
 }
 
+/// Of a client with this sentinel, whose master cannot be connected to.
+fn fleet_of(sentinel: &Fake) -> Arc<Fleet> {
+    let config = watched(&[sentinel.port]);
+    let node = Node::new(&dial(1), &Settings::default(), PubSub::Plain, None);
+    let chart = crate::engine::transport::fleet::Chart::One(node);
+    let fleet = crate::engine::transport::fake::fleet(&config, chart, PubSub::Plain);
+    Arc::new(fleet)
+}
+
+#[tokio::test]
+async fn where_the_master_is_gone_an_earlier_election_is_followed_if_it_is_all_there_is() {
+    let sentinel = sentinel(Duration::ZERO, false).await;
+    let fleet = fleet_of(&sentinel);
+    fleet.succeed(&at(2), 9);
+    let keeper = tokio::spawn(keep(Arc::downgrade(&fleet)));
+    until("it is followed", || fleet.election() == 5).await;
+    keeper.abort();
+}
+
 #[tokio::test]
 async fn a_sentinel_that_hangs_up_is_not_called_without_a_pause() {
     let gone = Fake::start(|_| Answer::HangUp).await;
-    let config = watched(&[gone.port]);
-    let node = Node::new(&dial(1), &Settings::default(), PubSub::Plain, None);
-    let chart = crate::engine::transport::fleet::Chart::One(node);
-    let fleet = Arc::new(crate::engine::transport::fake::fleet(
-        &config,
-        chart,
-        PubSub::Plain,
-    ));
+    let fleet = fleet_of(&gone);
     let keeper = tokio::spawn(keep(Arc::downgrade(&fleet)));
     sleep(Duration::from_millis(1_600)).await;
     keeper.abort();
