@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redlatch::{
-    Client, Error, Event, HoldState, LossCause, Refusal,
+    Client, Error, Event, HoldState, LossCause, MultiLock, Refusal,
     test_util::{Failure, FakeServer, RequestKind},
 };
 use redlatch_support::NOTHING_LEFT;
@@ -281,6 +281,26 @@ async fn failures_meet_the_requests_they_are_for_in_the_order_they_were_asked_fo
             .expect("answered"),
         0
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_majority_outlives_the_loss_of_one_server_and_not_of_two() {
+    let servers = [(); 3].map(|()| FakeServer::new());
+    let [ours, theirs] = [(); 2].map(|()| {
+        let locks = servers.iter().map(|server| {
+            let client = server.client().expect("acceptable");
+            client.lock("n")
+        });
+        MultiLock::majority(locks).expect("three members")
+    });
+    let guard = ours.lock().await.expect("free");
+    assert!(servers[0].lose_lock_now("n"));
+    sleep(WATCHDOG).await;
+    assert!(!guard.is_lost());
+    let busy = theirs.try_lock().await.expect("answered");
+    assert!(busy.is_none(), "one of three is free");
+    assert!(servers[1].lose_lock_now("n"));
+    assert_eq!(guard.lost().await, LossCause::Vanished);
 }
 
 #[tokio::test(start_paused = true)]

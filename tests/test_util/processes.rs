@@ -9,9 +9,9 @@ use std::{
 };
 
 use redlatch::test_util::{StartError, TestServer};
-use redlatch_support::{Direct, Process, eventually};
+use redlatch_support::{Direct, Process, eventually, polled, unique_name};
 
-use crate::rig::{real, secs};
+use crate::rig::{real, secs, server};
 
 /// How long a process may take to be gone.
 const LIMIT: Duration = secs(20);
@@ -87,6 +87,99 @@ fn a_test_that_is_killed_takes_the_server_along() {
     assert!(is_there(pid));
     child.kill();
     eventually("the server is gone", LIMIT, || !is_there(pid));
+}
+
+/// Does nothing unless the next test runs it in a process of its own: tells what comes of `start`.
+#[tokio::test]
+async fn a_process_that_looks_for_a_server() {
+    if std::env::var_os(LOOKING).is_none() {
+        return;
+    }
+    match TestServer::start().await {
+        Ok(server) => {
+            let client = server.client().await.expect("answers");
+            let guard = client.lock("n").lock().await.expect("free");
+            guard.unlock().await.expect("held");
+            println!("started, and it has locks");
+        }
+        Err(error) => println!("{error:?}: {error}"),
+    }
+}
+
+const LOOKING: &str = "REDLATCH_TEST_KIT_LOOKING";
+
+/// What a process of this binary says that looks for a server in these surroundings.
+fn looking(surroundings: impl FnOnce(&mut Command)) -> String {
+    let mut child = Command::new(std::env::current_exe().expect("this binary"));
+    child.args(["--exact", "processes::a_process_that_looks_for_a_server"]);
+    child.arg("--nocapture").env(LOOKING, "1");
+    child.env_remove("REDLATCH_SERVER");
+    surroundings(&mut child);
+    let output = child.output().expect("it runs");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn a_server_is_found_by_its_variable_or_on_the_path_or_it_is_said_what_to_install() {
+    let binary = server();
+    let libraries = |child: &mut Command| {
+        child.envs(
+            binary
+                .library_path
+                .iter()
+                .map(|path| ("LD_LIBRARY_PATH", path)),
+        );
+    };
+    let said = looking(|child| {
+        libraries(
+            child
+                .env("REDLATCH_SERVER", &binary.path)
+                .env("PATH", "/nowhere:/bin"),
+        );
+    });
+    assert!(said.contains("started, and it has locks"), "{said}");
+    // Under the name that people know it by.
+    let folder = std::env::temp_dir().join(unique_name("redlatch-path"));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    std::os::unix::fs::symlink(&binary.path, folder.join("redis-server")).expect("a link");
+    let wide = format!("{}:/usr/bin:/bin", folder.display());
+    let said = looking(|child| libraries(child.env("PATH", &wide)));
+    assert!(said.contains("started, and it has locks"), "{said}");
+    std::fs::remove_dir_all(&folder).expect("ours");
+    let said = looking(|child| {
+        child.env("PATH", "/nowhere");
+    });
+    assert!(
+        said.contains("NotFound") && said.contains("apt-get install"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn a_start_that_nobody_waits_for_leaves_nothing_running() {
+    let binary = server();
+    let file = std::env::temp_dir().join(unique_name("redlatch-pid"));
+    let mut command = Command::new("sh");
+    command.args(["-c", "echo $$ > \"$0\"; exec \"$SERVER\" \"$@\""]);
+    command.arg(&file).env("SERVER", &binary.path);
+    command.envs(
+        binary
+            .library_path
+            .iter()
+            .map(|path| ("LD_LIBRARY_PATH", path)),
+    );
+    let given_up = polled(1, TestServer::start_command(command)).await;
+    assert!(given_up.is_none());
+    let mut pid = None;
+    eventually("the server says its pid", LIMIT, || {
+        let said = std::fs::read_to_string(&file).unwrap_or_default();
+        pid = said.trim().parse().ok();
+        pid.is_some()
+    });
+    let pid: u32 = pid.expect("just seen");
+    eventually("the server is gone", LIMIT, || !is_there(pid));
+    std::fs::remove_file(&file).expect("ours");
 }
 
 #[tokio::test]

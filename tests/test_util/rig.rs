@@ -1,12 +1,12 @@
 //! A server of either sort, and what every test of this binary needs.
 
-use std::time::Duration;
+use std::{sync::OnceLock, time::Duration};
 
 use redlatch::{
     Client, ClientBuilder, Kind, Lock, LockGuard, Result,
     test_util::{FakeServer, TestServer},
 };
-use redlatch_support::{Flavor, eventually_async, finder};
+use redlatch_support::{Flavor, ServerBinary, eventually_async, finder};
 use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
@@ -20,10 +20,15 @@ pub(crate) const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-/// A real server, wherever its binary is to be had.
+/// A server's binary, wherever it is to be had.
+pub(crate) fn server() -> ServerBinary {
+    static FOUND: OnceLock<ServerBinary> = OnceLock::new();
+    let find = || finder::find(Flavor::Any).unwrap_or_else(|error| panic!("{error}"));
+    FOUND.get_or_init(find).clone()
+}
+
 pub(crate) async fn real() -> TestServer {
-    let binary = finder::find(Flavor::Any).unwrap_or_else(|error| panic!("{error}"));
-    let started = TestServer::start_command(binary.command()).await;
+    let started = TestServer::start_command(server().command()).await;
     started.unwrap_or_else(|error| panic!("{error}"))
 }
 

@@ -17,7 +17,10 @@ use super::{
     link::Link,
     server::{Outcome, Server},
 };
-use crate::engine::transport::{Request, Signal};
+use crate::engine::{
+    hold::later,
+    transport::{Request, Signal},
+};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -109,7 +112,7 @@ impl Hub {
     pub(crate) fn silence(&self, duration: Duration) {
         {
             let mut silent = lock(&self.silent_until);
-            let until = Instant::now() + duration;
+            let until = later(Instant::now(), duration);
             *silent = Some(silent.map_or(until, |before| before.max(until)));
         }
         for link in self.links() {
