@@ -31,7 +31,7 @@ const RECONNECT: Duration = Duration::from_millis(10);
 /// as it is used.
 ///
 /// An answer takes a millisecond by the runtime's clock. Where that clock is paused (`#[tokio::test(start_paused = true)]`,
-/// or [`tokio::time::pause`] and [`tokio::time::advance`]), time passes only while everybody waits, and then at once: a lease
+/// or `tokio::time::pause` and `tokio::time::advance`), time passes only while everybody waits, and then at once: a lease
 /// of an hour is over in no time, and a test sees the same order of events each time it runs.
 ///
 /// Names are those on the server, with the prefix that a client may put before them.
@@ -43,8 +43,11 @@ pub struct FakeServer {
     /// As an address.
     place: Arc<str>,
     /// Clients by their ids.
-    clients: Arc<Mutex<Vec<(String, Weak<Link>)>>>,
+    clients: Arc<Mutex<Vec<Known>>>,
 }
+
+/// A client's id, and its connections.
+type Known = (String, Weak<Link>);
 
 impl FakeServer {
     /// An empty server.
@@ -96,7 +99,7 @@ impl FakeServer {
         Ok(Client::of(&engine))
     }
 
-    fn clients(&self) -> MutexGuard<'_, Vec<(String, Weak<Link>)>> {
+    fn clients(&self) -> MutexGuard<'_, Vec<Known>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | what it is | a server in memory, beneath the same client | a `valkey-server` or `redis-server` of the test's own |
 //! | where it runs | anywhere: no process, no socket | where a binary is installed |
-//! | time | the runtime's own, so [`tokio::time::pause`] makes leases pass in no time | real |
+//! | time | the runtime's own, so `tokio::time::pause` makes leases pass in no time | real |
 //! | what it knows | plain, non-reentrant, spin and fenced locks, multi-locks of them, fenced cells, semaphores, latches | everything |
 //! | faults | all below | a lock lost, connections cut, silence |
 //!

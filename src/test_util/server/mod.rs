@@ -28,7 +28,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// It is killed when this value is dropped, also by a test that panics. Should the test's process be killed itself, or end
 /// with this value in a `static`, a small shell that waits for that does the same within moments (on Unix).
 ///
-/// Its clock is the real one: use it without [`tokio::time::pause`], and with short leases and watchdog timeouts.
+/// Its clock is the real one: use it without `tokio::time::pause`, and with short leases and watchdog timeouts.
 ///
 /// # Examples
 ///
