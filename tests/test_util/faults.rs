@@ -1,13 +1,14 @@
 //! What each fault does to those who hold and those who wait, by a paused clock.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
+use futures_util::poll;
 use redlatch::{
     Client, Error, Event, HoldState, LossCause, MultiLock, Refusal,
     test_util::{Failure, FakeServer, RequestKind},
 };
 use redlatch_support::NOTHING_LEFT;
-use tokio::time::{Instant, advance, sleep};
+use tokio::time::{Instant, advance, sleep, timeout};
 use tokio_stream::StreamExt;
 
 use crate::rig::{granted, ms, secs, waits};
@@ -122,9 +123,11 @@ async fn a_request_whose_connection_is_cut_is_found_out_about() {
     let server = FakeServer::new();
     let client = server.client().expect("acceptable");
     let lock = client.rlock("n");
-    // The server does it, and its answer takes a millisecond.
+    // The server does it, and its answer takes a millisecond, which it has not got.
+    let begun = Instant::now();
     let (taken, ()) = tokio::join!(lock.lock(), async { server.cut_connections() });
     taken.expect("found");
+    assert!(begun.elapsed() >= ms(10), "{:?}", begun.elapsed());
     assert_eq!(lock.hold_count().await.expect("answered"), 1);
     let (given_back, ()) = tokio::join!(lock.unlock(), async { server.cut_connections() });
     given_back.expect("found");
@@ -158,19 +161,19 @@ async fn a_long_silence_costs_the_lock_and_its_holder_knows_by_itself() {
 async fn requests_that_waited_out_a_silence_are_done_in_their_order() {
     let server = FakeServer::new();
     let [one, other] = two(&server);
-    server.silence(secs(1));
     let cell = one.fenced_cell("c");
     let token = redlatch::FencingToken::new(1);
-    let writes = (0..20).map(|number: u32| cell.set(token, number.to_string()));
-    let done = futures_util::future::join_all(writes).await;
-    assert!(done.iter().all(Result::is_ok), "{done:?}");
-    let (_, last) = other
-        .fenced_cell("c")
-        .get()
-        .await
-        .expect("answered")
-        .expect("written");
-    assert_eq!(&last[..], b"19");
+    server.silence(secs(1));
+    let (mut first, mut second) = (pin!(cell.set(token, "1")), pin!(cell.set(token, "2")));
+    assert!(poll!(&mut first).is_pending() && poll!(&mut second).is_pending());
+    sleep(secs(2)).await;
+    // Nobody looks after the first, so the second is not done either.
+    let early = timeout(ms(100), &mut second).await;
+    assert!(early.is_err(), "{early:?}");
+    first.await.expect("done");
+    second.await.expect("done");
+    let last = other.fenced_cell("c").get().await.expect("answered");
+    assert_eq!(&last.expect("written").1[..], b"2");
 }
 
 #[tokio::test(start_paused = true)]
@@ -315,15 +318,44 @@ async fn clients_that_were_dropped_or_closed_are_gone_from_the_server() {
     ];
     let seen = watching.inspect("n").await.expect("answered");
     assert_eq!(seen.waiting_clients, 2);
-    for waiting in waiting {
+    // Its last handle goes with its waiter, which has no time to say anything.
+    drop(one);
+    for waiting in &waiting {
         waiting.abort();
+    }
+    for waiting in waiting {
         let _ = waiting.await;
     }
-    drop(one);
     other.close(secs(5)).await;
     sleep(secs(1)).await;
     let seen = watching.inspect("n").await.expect("answered");
     assert_eq!(seen.waiting_clients, 0);
     guard.unlock().await.expect("held");
     assert_eq!(watching.residue(), NOTHING_LEFT);
+}
+
+#[test]
+fn a_client_whose_runtime_is_gone_is_gone_from_the_server() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let builder = builder.enable_time().start_paused(true);
+        builder.build().expect("a runtime")
+    };
+    let server = FakeServer::new();
+    let (home, other) = (runtime(), runtime());
+    let watching = other.block_on(async { server.client().expect("acceptable") });
+    let guard = other.block_on(async { watching.lock("n").lock().await.expect("free") });
+    let client = home.block_on(async {
+        let client = server.client().expect("acceptable");
+        let _waiting = waits(&client, client.lock("n")).await;
+        client
+    });
+    let waiting = || {
+        let seen = other.block_on(async { watching.inspect("n").await.expect("answered") });
+        seen.waiting_clients
+    };
+    assert_eq!(waiting(), 1);
+    drop((home, client));
+    assert_eq!(waiting(), 0);
+    drop(guard);
 }

@@ -73,7 +73,12 @@ async fn on_semaphore(client: &Client, name: &str, dice: &mut Dice) -> String {
         }
         5 => format!("try_set {}", said(semaphore.try_set_permits(permits).await)),
         6 => format!("drain {}", said(semaphore.drain_permits().await)),
-        7 => format!("available {}", said(semaphore.available_permits().await)),
+        7 => {
+            let ends = semaphore.remaining_ttl().await;
+            let ends = ends.map(|left| left.is_some_and(|left| left < secs(3_600)));
+            let there = semaphore.available_permits().await;
+            format!("available {} {}", said(there), said(ends))
+        }
         8 => format!("delete {}", said(semaphore.delete().await)),
         _ => {
             let set = semaphore.expire(secs(60)).await;
