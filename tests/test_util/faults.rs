@@ -198,6 +198,24 @@ async fn a_client_that_is_cut_off_gives_up_before_another_gets_the_lock() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_is_cut_off_stays_so_whatever_else_happens() {
+    let server = FakeServer::new();
+    let [one, other] = two(&server);
+    server.partition(&one, secs(60)).expect("its client");
+    server.cut_connections();
+    server.silence(secs(5));
+    let begun = Instant::now();
+    let theirs = other.lock("n").lock().await.expect("free");
+    assert!(begun.elapsed() < secs(8), "{:?}", begun.elapsed());
+    theirs.unlock().await.expect("held");
+    let ours = one.lock("n").lock().wait(secs(40)).await;
+    assert!(matches!(ours, Err(Error::Unreachable { .. })), "{ours:?}");
+    let ours = one.lock("n").lock().wait(secs(40)).await;
+    ours.expect("free").unlock().await.expect("held");
+    assert!(begun.elapsed() >= secs(60), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lost_request_is_sent_again_and_takes_the_lock_once() {
     for failure in [Failure::RequestLost, Failure::ReplyLost] {
         let server = FakeServer::new();

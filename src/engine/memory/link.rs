@@ -13,9 +13,12 @@ use tokio::{
 };
 
 use super::{faults::Failure, hub::Hub, wire::Wire};
-use crate::engine::transport::{
-    BoxFuture, Evidence, Fault, NodeId, PubSub, Reply, Request, Signal, SignalSink, Transport,
-    acks::Proof,
+use crate::engine::{
+    hold::later,
+    transport::{
+        BoxFuture, Evidence, Fault, NodeId, PubSub, Reply, Request, Signal, SignalSink, Transport,
+        acks::Proof,
+    },
 };
 
 /// The one server.
@@ -29,6 +32,8 @@ pub(crate) struct Link {
     number: u64,
     wire: Arc<Wire>,
     sink: Mutex<Option<SignalSink>>,
+    /// No connection comes about before.
+    cut_off_until: Mutex<Option<Instant>>,
     runtime: Handle,
     /// After this long without an answer a connection counts as gone.
     patience: Duration,
@@ -56,6 +61,7 @@ impl Link {
                 number,
                 wire: Arc::default(),
                 sink: Mutex::default(),
+                cut_off_until: Mutex::default(),
                 runtime,
                 patience,
                 myself: myself.clone(),
@@ -72,6 +78,18 @@ impl Link {
         self.sink.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn cut_off_until(&self) -> MutexGuard<'_, Option<Instant>> {
+        let until = self.cut_off_until.lock();
+        until.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Until when no connection can be had; `None` where one can.
+    fn away_until(&self) -> Option<Instant> {
+        let own = *self.cut_off_until();
+        let own = own.filter(|until| Instant::now() < *until);
+        own.max(self.hub.silent_until())
+    }
+
     /// Something happens to this client.
     pub(crate) fn tell(&self, signal: Signal) {
         let sink = self.sink().clone();
@@ -80,8 +98,13 @@ impl Link {
         }
     }
 
-    /// Breaks both connections; the next ones come after `pause`, once the server answers.
+    /// Breaks both connections; the next ones come after `pause`, and no sooner than an earlier cut has it, once the server
+    /// answers.
     pub(crate) fn cut(&self, reason: &str, pause: Duration) {
+        {
+            let mut until = self.cut_off_until();
+            *until = (*until).max(Some(later(Instant::now(), pause)));
+        }
         let (epoch, was_up) = self.wire.cut();
         self.hub.server().hang_up(self.number);
         if was_up {
@@ -94,13 +117,12 @@ impl Link {
         }
         let weak = self.myself.clone();
         self.runtime.spawn(async move {
-            sleep(pause).await;
             loop {
                 // Held by nobody who sleeps.
                 let Some(link) = weak.upgrade() else {
                     return;
                 };
-                let Some(until) = link.hub.silent_until() else {
+                let Some(until) = link.away_until() else {
                     if link.wire.reconnect(epoch) {
                         link.tell(Signal::SubscriberUp { node: NODE });
                         link.tell(Signal::CommandsUp);
