@@ -6,10 +6,10 @@ use bytes::Bytes;
 use fred::types::config::{ClusterDiscoveryPolicy, Config, ServerConfig};
 
 use crate::{
-    access::{self, Opening},
+    access::Opening,
     address::{self, Parsed},
     config::{HandOver, NameMapper, ReplicaPolicy, Replicas, Settings, ShardedPubSub},
-    connect::How,
+    connect::{How, connect_error},
     engine::{
         Engine,
         close::CloseReport,
@@ -72,8 +72,8 @@ impl Client {
         ClientBuilder::default()
     }
 
-    /// A client of an engine that a test has started.
-    #[cfg(test)]
+    /// A client of an engine over another transport than the usual one.
+    #[cfg(feature = "test-util")]
     pub(crate) fn of(engine: &Arc<Engine>) -> Self {
         Self {
             engine: engine.clone(),
@@ -189,7 +189,7 @@ pub struct ClientBuilder {
     pub(crate) settings: Settings,
     command_timeout: Option<Duration>,
     safety_poll: Option<Duration>,
-    dedicated_runtime: bool,
+    pub(crate) dedicated_runtime: bool,
     pub(crate) opening: Opening,
 }
 
@@ -427,14 +427,7 @@ impl ClientBuilder {
     ///
     /// As [`Client::connect`]; [`Error::InvalidArgument`] with the name of the setting that is not acceptable.
     pub async fn connect(mut self) -> Result<Client> {
-        let watchdog = self.settings.watchdog_timeout;
-        self.settings.command_timeout = self
-            .command_timeout
-            .unwrap_or(self.settings.command_timeout.min(watchdog / 2));
-        self.settings.safety_poll = self
-            .safety_poll
-            .unwrap_or(self.settings.safety_poll.min(watchdog / 3));
-        self.settings.validate()?;
+        self.settle()?;
         let mut config = self.config.ok_or_else(|| {
             Error::invalid("url", "no server was named: call url() or fred_config()")
         })?;
@@ -459,6 +452,18 @@ impl ClientBuilder {
         let engine = Engine::start(self.settings, server, Arc::new(transport), home);
         self.opening.check(Client { engine }).await
     }
+
+    /// Completes the settings and checks them.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        let watchdog = self.settings.watchdog_timeout;
+        self.settings.command_timeout = self
+            .command_timeout
+            .unwrap_or(self.settings.command_timeout.min(watchdog / 2));
+        self.settings.safety_poll = self
+            .safety_poll
+            .unwrap_or(self.settings.safety_poll.min(watchdog / 3));
+        self.settings.validate()
+    }
 }
 
 /// Connects on the runtime where the connections are to live.
@@ -475,24 +480,6 @@ async fn connect_on(home: &Home, config: &Dial, settings: &Settings) -> Result<R
         connecting.await
     };
     connected.map_err(|fault| connect_error(config, fault))
-}
-
-fn connect_error(config: &Config, fault: Fault) -> Error {
-    let name: Arc<str> = address::shown(config).into();
-    match fault {
-        Fault::Refused { refusal, text } => {
-            access::missing_at_login(&text).unwrap_or(Error::Refused {
-                name,
-                refusal,
-                message: text,
-            })
-        }
-        other => Error::Unreachable {
-            name,
-            reason: other.to_string(),
-            indeterminate: false,
-        },
-    }
 }
 
 impl fmt::Debug for ClientBuilder {

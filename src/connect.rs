@@ -7,10 +7,14 @@ use fred::types::{RespVersion, config::Config};
 #[cfg(feature = "tls-rustls")]
 use crate::tls::Tls;
 use crate::{
-    address::Parsed,
+    access,
+    address::{self, Parsed},
     client::ClientBuilder,
     config::Protocol,
-    engine::transport::dial::{Dial, Resolver, plaintext_password},
+    engine::transport::{
+        Fault,
+        dial::{Dial, Resolver, plaintext_password},
+    },
     error::{Error, Result},
 };
 
@@ -115,5 +119,24 @@ impl ClientBuilder {
     {
         self.how.resolver = Some(Arc::new(move |host, port| Box::pin(resolve(host, port))));
         self
+    }
+}
+
+/// Why there is no connection, in a caller's words.
+pub(crate) fn connect_error(config: &Config, fault: Fault) -> Error {
+    let name: Arc<str> = address::shown(config).into();
+    match fault {
+        Fault::Refused { refusal, text } => {
+            access::missing_at_login(&text).unwrap_or(Error::Refused {
+                name,
+                refusal,
+                message: text,
+            })
+        }
+        other => Error::Unreachable {
+            name,
+            reason: other.to_string(),
+            indeterminate: false,
+        },
     }
 }

@@ -51,6 +51,8 @@
 //! # Features
 //!
 //! - `tls-rustls`: `rediss://` addresses, and `Tls` for what the system's authorities do not cover.
+//! - `test-util`: `test_util`, for the tests of an application: a real server of their own or one in memory, and faults on
+//!   request. Meant for `[dev-dependencies]`.
 
 pub mod access;
 mod address;
@@ -70,6 +72,8 @@ mod naming;
 mod owner;
 mod runtime;
 mod stats;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 #[cfg(feature = "tls-rustls")]
 mod tls;
 
@@ -109,3 +113,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/operations.md")]
 struct Operations;
+
+/// The examples of the guide to testing, compiled and run.
+#[cfg(all(doctest, feature = "test-util"))]
+#[doc = include_str!("../docs/testing.md")]
+struct Testing;

@@ -10,6 +10,7 @@ use redlatch::{
     SemaphorePermit, Stats, Tls,
     access::{Feature, Rules},
     fencing::{Checker, FencedCell, StaleToken},
+    test_util::{Failure, FakeServer, RequestKind, StartError, TestServer},
 };
 
 fn is_send_sync_static<T: Send + Sync + 'static>() {}
@@ -53,6 +54,8 @@ fn types_go_between_threads() {
     )>();
     is_send_sync_static::<(Feature, Rules, Secret)>();
     is_clone::<(Feature, Rules, Secret)>();
+    is_send_sync_static::<(FakeServer, TestServer, StartError, RequestKind, Failure)>();
+    is_debug::<(FakeServer, TestServer, StartError, RequestKind, Failure)>();
     is_unpin::<(LockGuard, MultiGuard)>();
     is_unpin::<Events>();
     is_clone::<(Client, Lock, RawLock, Error, Event)>();

@@ -26,7 +26,7 @@ static PROBE: Script = script!("probe/latch");
 
 /// Every script of this kind, for the tests that read them all.
 #[cfg(test)]
-pub(super) static SCRIPTS: [&Script; 5] = [&TRY_SET, &COUNT_DOWN, &DELETE, &COUNT, &PROBE];
+pub(crate) static SCRIPTS: [&Script; 5] = [&TRY_SET, &COUNT_DOWN, &DELETE, &COUNT, &PROBE];
 
 /// Largest count: past 2^53 a Lua number is no longer exact.
 const LARGEST_COUNT: u64 = 1 << 53;

@@ -61,6 +61,8 @@ pub(crate) mod hold;
 mod lead;
 pub(crate) mod line;
 mod loss;
+#[cfg(feature = "test-util")]
+pub(crate) mod memory;
 pub(crate) mod once;
 pub(crate) mod poll;
 pub(crate) mod protocol;

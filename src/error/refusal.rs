@@ -33,6 +33,9 @@ pub enum Refusal {
     NoScript,
     /// `max number of clients reached`.
     TooManyClients,
+    /// The fake server of [`test_util`](crate::test_util) does not know the request; nothing was done.
+    #[cfg(feature = "test-util")]
+    Unsupported,
     /// Any other error reply.
     Other,
 }

@@ -6,6 +6,8 @@
 //! scenes ─► lock ─► engine ─► stage ─────────► server        one fault at one moment, and what comes of it
 //! ```
 //!
+//! The server, and the connections of scenes, are those of `engine/memory/`, which the test kit gives to users.
+//!
 //! `REDLATCH_SIM_SEEDS` says how many seeds are run, `REDLATCH_SIM_SEED` which one alone, with all that happens.
 
 mod book;
@@ -15,7 +17,6 @@ mod link;
 mod model;
 mod run;
 mod scenes;
-mod server;
 mod stage;
 mod taker;
 mod worker;

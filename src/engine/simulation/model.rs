@@ -5,15 +5,17 @@ use std::time::Instant;
 use bytes::Bytes;
 use redlatch_support::{Direct, Value, unique_name};
 
-use super::{dice::Dice, server::Server};
+use super::dice::Dice;
 use crate::{
-    coordination::semaphore,
+    coordination::{count_down_latch, semaphore},
     engine::{
+        memory::server::Server,
         protocol::Batch,
         script::{INSPECT_HASH, PROBE_TTL, RENEW_HASH, Script},
         transport::Reply,
     },
-    lock::{fenced, reentrant},
+    fencing,
+    lock::{fenced, reentrant, spin},
 };
 
 /// Sequences, and commands in each.
@@ -38,11 +40,51 @@ fn draw(dice: &mut Dice, names: &[Bytes]) -> (&'static Script, Vec<Bytes>, Vec<B
     let [acquire, release, force, pass] = reentrant::SCRIPTS;
     let [acquire_fenced, raise, pass_fenced] = fenced::SCRIPTS;
     let heir = text(*dice.one_of(&["a:1", "b:1", "c:1"]));
-    let [take, give, .., look] = semaphore::SCRIPTS;
+    let [take, give, set, add, drain, delete, look] = semaphore::SCRIPTS;
+    let [set_count, count_down, delete_count, count, look_at_latch] = count_down_latch::SCRIPTS;
+    let [claim, write] = fencing::SCRIPTS;
+    let [release_spin, force_spin] = spin::SCRIPTS;
     let mark = text(format!("{}:mark", String::from_utf8_lossy(&name)));
     let (number, time) = (text(dice.next().to_string()), text("300000"));
     let wanted = text(dice.between(1, 3).to_string());
-    match dice.below(18) {
+    match dice.below(30) {
+        18 => (
+            add,
+            vec![mark, name],
+            vec![number, time, wanted, announcement],
+        ),
+        19 => (drain, vec![mark, name], vec![number, time]),
+        20 => {
+            let ttl = text(*dice.one_of(&["0", "60000"]));
+            let args = vec![number, time, wanted, announcement, ttl];
+            (set, vec![mark, name], args)
+        }
+        21 => (delete, vec![mark, name, counter], vec![number, time]),
+        22 => {
+            let args = vec![number, time, wanted, announcement];
+            (set_count, vec![mark, name], args)
+        }
+        23 => {
+            let args = vec![number, time, wanted, announcement];
+            (count_down, vec![mark, name], args)
+        }
+        24 => (
+            delete_count,
+            vec![mark, name],
+            vec![number, time, announcement],
+        ),
+        25 => (count, vec![name], Vec::new()),
+        26 => (look_at_latch, names.to_vec(), Vec::new()),
+        27 => {
+            // A cell: what is claimed and written by turns.
+            let cell = vec![text(format!("{}:cell", String::from_utf8_lossy(&name)))];
+            match dice.below(2) {
+                0 => (claim, cell, vec![small]),
+                _ => (write, cell, vec![small, wanted]),
+            }
+        }
+        28 => (release_spin, vec![name], vec![field, rest, ttl]),
+        29 => (force_spin, vec![name], Vec::new()),
         16 => (pass, vec![name], vec![field, heir, ttl]),
         17 => (
             pass_fenced,
@@ -117,10 +159,10 @@ fn compare(seed: u64, real: &Direct) {
         if dice.chance(40) {
             let name = dice.one_of(&names).clone();
             real.cmd(&[b"DEL".as_slice(), &name]);
-            ours.del(&name);
+            ours.take_away(&name);
             if dice.chance(300) {
                 real.cmd(&[b"SET".as_slice(), &name, b"5"]);
-                ours.set(&name, "5");
+                ours.spoil(&name);
             }
         }
         let (script, keys, args) = draw(&mut dice, &names);

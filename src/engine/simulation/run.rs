@@ -121,7 +121,7 @@ impl<K: Kind> Run<K> {
         let network = tokio::spawn(world.clone().run());
         let names = ["a", "b"];
         let names = &names[..if seed.is_multiple_of(3) { 2 } else { 1 }];
-        world.state().server.audience = (seed % 5) as i64;
+        world.state().server.ledger.audience = Some((seed % 5) as i64);
         let mut run = Self {
             seed,
             shop: Arc::new(Shop {

@@ -1,11 +1,11 @@
 //! The same server with a hand on every request, for scenes in which all is as it should be but one thing.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -16,12 +16,13 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-use super::server::Server;
+pub(super) use crate::engine::memory::{NODE, REPLY};
 use crate::{
     client::Client,
     config::Settings,
     engine::{
         Engine,
+        memory::{Hub, Link, server::Server},
         transport::{
             BoxFuture, Evidence, Fault, NodeId, PubSub, Reply, Request, Signal, SignalSink,
             Transport, acks::Proof,
@@ -30,10 +31,6 @@ use crate::{
     error::Refusal,
     runtime::Home,
 };
-
-pub(super) const NODE: NodeId = NodeId(1);
-/// As long as a reply takes.
-pub(super) const REPLY: Duration = Duration::from_millis(1);
 
 /// What becomes of a request.
 #[derive(Debug, Clone)]
@@ -64,26 +61,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// One server, and who uses it.
 pub(super) struct Stage {
-    server: Mutex<Server>,
+    hub: Arc<Hub>,
     started: Instant,
-    hands: Mutex<Vec<Weak<Hand>>>,
+    clients: AtomicUsize,
 }
 
 impl Stage {
     pub(super) fn new() -> Arc<Self> {
+        let hub = Hub::new();
+        // As if every client were alone.
+        hub.server().ledger.audience = Some(0);
         Arc::new(Self {
-            server: Mutex::default(),
+            hub,
             started: Instant::now(),
-            hands: Mutex::default(),
+            clients: AtomicUsize::new(0),
         })
     }
 
     /// The server as of now.
     pub(super) fn server(&self) -> MutexGuard<'_, Server> {
-        let mut server = lock(&self.server);
-        let now = self.started.elapsed().as_millis();
-        server.at(u64::try_from(now).expect("not that long"));
-        server
+        self.hub.server()
     }
 
     /// How many hold a name.
@@ -99,58 +96,31 @@ impl Stage {
     }
 
     pub(super) fn forget(&self, name: &'static str) {
-        self.server().del(&Bytes::from_static(name.as_bytes()));
+        self.server()
+            .take_away(&Bytes::from_static(name.as_bytes()));
     }
 
     /// A client, and the hand on its requests.
     pub(super) fn client(self: &Arc<Self>, settings: Settings) -> (Client, Arc<Hand>) {
+        let home = Home::current().expect("a runtime");
+        let link = Link::new(&self.hub, home.handle.clone(), settings.command_timeout);
         let hand = Arc::new(Hand {
             stage: self.clone(),
+            link,
             fates: Mutex::default(),
             always: Mutex::default(),
             asked: Mutex::default(),
             args: Mutex::default(),
-            sink: Mutex::default(),
-            subscribed: Mutex::default(),
-            deaf: AtomicBool::new(false),
+            deaf: Arc::default(),
             silent: AtomicBool::new(false),
             fails_over: AtomicBool::new(false),
             has_slots: AtomicBool::new(false),
             replicas: Mutex::default(),
             proofs: Mutex::default(),
         });
-        lock(&self.hands).push(Arc::downgrade(&hand));
-        let home = Home::current().expect("a runtime");
-        let server = lock(&self.hands).len().to_string();
-        let engine = Engine::start(settings, server, hand.clone(), home);
+        let number = self.clients.fetch_add(1, Ordering::Relaxed) + 1;
+        let engine = Engine::start(settings, number.to_string(), hand.clone(), home);
         (Client::of(&engine), hand)
-    }
-
-    fn execute(&self, request: &Request) -> Result<Reply, Fault> {
-        let mut server = self.server();
-        let outcome = match request {
-            Request::Script {
-                script, keys, args, ..
-            } => server.run(script.name, keys, args),
-            Request::Query { verb, args, .. } => server.query(verb, args),
-        };
-        let said = server.take_said();
-        drop(server);
-        for (channel, payload) in said {
-            let hands: Vec<_> = lock(&self.hands).iter().filter_map(Weak::upgrade).collect();
-            for hand in hands {
-                if !hand.is_deaf() && lock(&hand.subscribed).contains(&channel) {
-                    hand.tell(Signal::Message {
-                        channel: channel.clone(),
-                        payload: payload.clone(),
-                    });
-                }
-            }
-        }
-        outcome.map_err(|text| Fault::Refused {
-            refusal: Refusal::classify(&text).unwrap_or(Refusal::Other),
-            text,
-        })
     }
 }
 
@@ -160,14 +130,13 @@ type Wanted = (&'static str, Fate);
 /// A client's transport.
 pub(super) struct Hand {
     stage: Arc<Stage>,
+    link: Arc<Link>,
     fates: Mutex<VecDeque<Wanted>>,
     always: Mutex<Vec<Wanted>>,
     asked: Mutex<Vec<(Duration, &'static str)>>,
     /// What each script was given the last time.
     args: Mutex<BTreeMap<&'static str, Vec<Bytes>>>,
-    sink: Mutex<Option<SignalSink>>,
-    subscribed: Mutex<BTreeSet<Bytes>>,
-    deaf: AtomicBool,
+    deaf: Arc<AtomicBool>,
     silent: AtomicBool,
     pub(super) fails_over: AtomicBool,
     /// Names have slots, by their last letter, and a request is about one slot only.
@@ -201,10 +170,7 @@ impl Hand {
     }
 
     pub(super) fn tell(&self, signal: Signal) {
-        let sink = lock(&self.sink).clone();
-        if let Some(sink) = sink {
-            sink(signal);
-        }
+        self.link.tell(signal);
     }
 
     /// No message arrives any more, and the client does not know.
@@ -215,7 +181,7 @@ impl Hand {
     /// No message arrives any more, and the client knows.
     pub(super) fn deafen(&self) {
         self.mute();
-        lock(&self.subscribed).clear();
+        self.stage.server().hang_up(self.link.number());
         self.tell(Signal::SubscriberDown {
             node: NODE,
             reason: "on purpose".to_owned(),
@@ -227,13 +193,9 @@ impl Hand {
         self.silent.store(silent, Ordering::Release);
     }
 
-    fn is_deaf(&self) -> bool {
-        self.deaf.load(Ordering::Acquire)
-    }
-
     /// How many channels it is subscribed to.
     pub(super) fn channels(&self) -> usize {
-        lock(&self.subscribed).len()
+        self.stage.server().channels(self.link.number())
     }
 
     /// When requests with this script or verb were sent, from the beginning.
@@ -286,23 +248,20 @@ fn unknown() -> Fault {
 }
 
 async fn answer(
-    stage: &Stage,
+    link: &Link,
+    hub: &Hub,
     fate: Fate,
-    request: &Request,
+    request: Request,
     deadline: Instant,
 ) -> Result<Reply, Fault> {
     match fate {
-        Fate::Answered => {
-            let reply = stage.execute(request);
-            sleep(REPLY).await;
-            reply
-        }
+        Fate::Answered => link.send(request, deadline).await,
         Fate::RequestLost => {
             sleep_until(deadline).await;
             Err(unknown())
         }
         Fate::ReplyLost => {
-            let _ = stage.execute(request);
+            let _ = hub.execute(&request);
             sleep_until(deadline).await;
             Err(unknown())
         }
@@ -320,7 +279,7 @@ async fn answer(
             })
         }
         Fate::Answers(reply) => {
-            let done = stage.execute(request);
+            let done = hub.execute(&request);
             sleep(REPLY).await;
             done.map(|_| reply)
         }
@@ -333,7 +292,7 @@ async fn answer(
             Ok(reply)
         }
         Fate::Held(permits) => {
-            let reply = stage.execute(request);
+            let reply = hub.execute(&request);
             permits.acquire().await.expect("open").forget();
             reply
         }
@@ -348,7 +307,7 @@ impl Transport for Hand {
         };
         let at = self.stage.started.elapsed();
         lock(&self.asked).push((at, name));
-        let (stage, mut fate) = (self.stage.clone(), self.fate(name));
+        let (link, hub, mut fate) = (self.link.clone(), self.stage.hub.clone(), self.fate(name));
         if let Request::Script { keys, args, .. } = &request {
             lock(&self.args).insert(name, args.clone());
             let mut pairs = keys.windows(2);
@@ -356,7 +315,7 @@ impl Transport for Hand {
                 fate = Fate::Refused(Refusal::Other);
             }
         }
-        Box::pin(async move { answer(&stage, fate, &request, deadline).await })
+        Box::pin(async move { answer(&link, &hub, fate, request, deadline).await })
     }
 
     fn slot(&self, name: &[u8]) -> u16 {
@@ -369,40 +328,38 @@ impl Transport for Hand {
     }
 
     fn pubsub(&self) -> PubSub {
-        PubSub::Plain
+        self.link.pubsub()
     }
 
-    fn home(&self, _: &[u8]) -> Option<NodeId> {
-        Some(NODE)
+    fn home(&self, channel: &[u8]) -> Option<NodeId> {
+        self.link.home(channel)
     }
 
     fn subscribe(
         &self,
-        _: NodeId,
+        node: NodeId,
         channels: Vec<Bytes>,
-        _: Instant,
+        deadline: Instant,
     ) -> BoxFuture<Result<(), Fault>> {
-        lock(&self.subscribed).extend(channels);
-        Box::pin(async { Ok(()) })
+        self.link.subscribe(node, channels, deadline)
     }
 
     fn unsubscribe(
         &self,
-        _: NodeId,
+        node: NodeId,
         channels: Vec<Bytes>,
-        _: Instant,
+        deadline: Instant,
     ) -> BoxFuture<Result<(), Fault>> {
-        lock(&self.subscribed).retain(|name| !channels.contains(name));
-        Box::pin(async { Ok(()) })
+        self.link.unsubscribe(node, channels, deadline)
     }
 
     fn unheard(
         &self,
-        _: NodeId,
-        _: Vec<Bytes>,
-        _: Instant,
+        node: NodeId,
+        channels: Vec<Bytes>,
+        deadline: Instant,
     ) -> BoxFuture<Result<Vec<Bytes>, Fault>> {
-        Box::pin(async { Ok(Vec::new()) })
+        self.link.unheard(node, channels, deadline)
     }
 
     fn replicated(
@@ -414,7 +371,7 @@ impl Transport for Hand {
         let looked = proof
             .look
             .clone()
-            .map(|look| self.stage.execute(&look).expect("looks"));
+            .map(|look| self.stage.hub.execute(&look).expect("looks"));
         lock(&self.proofs).push(proof);
         let said = lock(&self.replicas).pop_front();
         Box::pin(async move {
@@ -431,12 +388,16 @@ impl Transport for Hand {
     }
 
     fn start(&self, sink: SignalSink) {
-        *lock(&self.sink) = Some(sink.clone());
-        sink(Signal::SubscriberUp { node: NODE });
-        sink(Signal::CommandsUp);
+        let deaf = self.deaf.clone();
+        self.link.start(Arc::new(move |signal| {
+            let is_message = matches!(signal, Signal::Message { .. });
+            if !(is_message && deaf.load(Ordering::Acquire)) {
+                sink(signal);
+            }
+        }));
     }
 
     fn close(&self) -> BoxFuture<()> {
-        Box::pin(async {})
+        self.link.close()
     }
 }

@@ -18,8 +18,11 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{dice::Dice, faults::Weather, server::Server};
-use crate::engine::transport::{Fault, NodeId, Reply, Request, Signal, SignalSink};
+use super::{dice::Dice, faults::Weather};
+use crate::engine::{
+    memory::server::Server,
+    transport::{Fault, NodeId, Reply, Request, Signal, SignalSink},
+};
 
 mod traffic;
 

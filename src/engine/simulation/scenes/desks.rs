@@ -110,6 +110,7 @@ async fn one_asks_for_all_who_came_meanwhile() {
 #[tokio::test(start_paused = true)]
 async fn who_wants_no_less_than_was_just_refused_is_not_asked_for() {
     let (_stage, client, hand) = before(1, settings());
+    #[expect(clippy::async_yields_async, reason = "who waits goes on waiting")]
     let acquires = async |permits| {
         let semaphore = client.semaphore("s");
         let waiting = tokio::spawn(async move { semaphore.acquire_many(permits).await });
@@ -133,6 +134,7 @@ async fn so_many_ids_go_in_a_request_and_the_others_in_another() {
     hand.next(what, Fate::SaysWhen(answered.clone(), one.clone()));
     hand.next(what, Fate::Says(two));
     hand.next(what, Fate::Says(one));
+    #[expect(clippy::async_yields_async, reason = "who waits goes on waiting")]
     let acquires = async |permits| {
         let semaphore = client.expirable_semaphore("s");
         let waiting = tokio::spawn(async move { semaphore.acquire_many(permits).await });

@@ -67,9 +67,7 @@ async fn a_release_that_finds_something_else_was_lost_before() {
     let stage = Stage::new();
     let (client, _) = stage.client(settings());
     let guard = lock(&client, 1).lock().await.expect("free");
-    stage
-        .server()
-        .set(&Bytes::from_static(b"n"), "somebody else's");
+    stage.server().spoil(&Bytes::from_static(b"n"));
     let error = guard.unlock().await.expect_err("it is no lock");
     let lost = matches!(
         error,

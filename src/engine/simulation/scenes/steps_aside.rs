@@ -28,7 +28,7 @@ impl Scene {
     /// `audience` is how many clients hear of it, as the server says.
     async fn new(audience: i64) -> Self {
         let stage = Stage::new();
-        stage.server().audience = audience;
+        stage.server().ledger.audience = Some(audience);
         let (client, hand) = stage.client(passing(1));
         let guard = lock(&client, 1).lock().await.expect("free");
         let next = waits(&lock(&client, 2)).await;

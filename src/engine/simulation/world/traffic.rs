@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, collections::BTreeSet, fmt::Write as _};
 
 use super::{Answer, COMMANDS, Event, MESSAGES, NODE, Op, Outcome, Parcel, State, unknown};
 use crate::{
-    engine::transport::{Fault, Reply, Request, Signal},
+    engine::{
+        memory::server::Said,
+        transport::{Fault, Reply, Request, Signal},
+    },
     error::Refusal,
 };
 
@@ -52,31 +55,23 @@ impl State {
     }
 
     fn ask(&mut self, request: &Request) -> Result<Reply, Fault> {
-        let outcome = match request {
-            Request::Script {
-                script,
-                keys,
-                args,
-                late,
-            } => {
-                if !self.server.learn(script) && !late {
-                    return Err(Fault::Refused {
-                        refusal: Refusal::NoScript,
-                        text: "NOSCRIPT".to_owned(),
-                    });
-                }
-                self.server.run(script.name, keys, args)
-            }
-            Request::Query { verb, args, .. } => self.server.query(verb, args),
-        };
-        outcome.map_err(|text| Fault::Refused {
-            refusal: Refusal::classify(&text).unwrap_or(Refusal::Other),
-            text,
-        })
+        if let Request::Script { script, late, .. } = request
+            && !self.server.learn(script)
+            && !late
+        {
+            return Err(Fault::Refused {
+                refusal: Refusal::NoScript,
+                text: "NOSCRIPT".to_owned(),
+            });
+        }
+        self.server.serve(request)
     }
 
     fn carry_messages(&mut self) {
-        for (channel, payload) in self.server.take_said() {
+        for Said {
+            channel, payload, ..
+        } in self.server.take_said()
+        {
             for client in 0..self.peers.len() {
                 if !self.peers[client].subscribed.contains(&channel) {
                     continue;

@@ -1,10 +1,9 @@
 //! Server processes, and the guardian that ends them when the tests cannot.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::ports::{Ports, Wanted};
@@ -45,54 +44,24 @@ impl Drop for Running {
     }
 }
 
-/// A shell that waits for the end of this process.
-///
-/// It holds the reading end of a pipe whose writing end is here alone. However this process ends, the pipe closes;
-/// then the shell kills the server and removes its folder. Each line it reads is the pid to kill, or empty.
-#[derive(Debug)]
-pub(super) struct Guardian {
-    shell: Child,
-    pipe: Option<ChildStdin>,
-}
+/// The same as in the library's test kit.
+#[path = "../../../../src/test_util/server/guardian.rs"]
+mod guardian;
 
-const GUARDIAN: &str = r#"
-trap '' HUP INT TERM
-pid=
-while read -r line; do pid=$line; done
-if [ -n "$pid" ]; then kill -9 "$pid"; fi
-rm -rf "$1"
-"#;
+/// Ends a server when this process cannot.
+#[derive(Debug)]
+pub(super) struct Guardian(guardian::Guardian);
 
 impl Guardian {
     pub(super) fn start(folder: &Path) -> Result<Guardian, StartError> {
-        let mut shell = Command::new("sh")
-            .args(["-c", GUARDIAN, "sh"])
-            .arg(folder)
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .map_err(|error| {
-                StartError::new(format!("sh cannot be run: {error}; put it on the PATH"))
-            })?;
-        let pipe = shell.stdin.take();
-        Ok(Guardian { shell, pipe })
+        let started = guardian::Guardian::start(folder);
+        started.map(Guardian).map_err(|error| {
+            StartError::new(format!("sh cannot be run: {error}; put it on the PATH"))
+        })
     }
 
     pub(super) fn watch(&mut self, pid: Option<u32>) {
-        if let Some(pipe) = &mut self.pipe {
-            let line = pid.map_or_else(|| "\n".into(), |pid| format!("{pid}\n"));
-            let _ = pipe.write_all(line.as_bytes());
-        }
-    }
-}
-
-impl Drop for Guardian {
-    fn drop(&mut self) {
-        drop(self.pipe.take());
-        let _ = self.shell.wait();
+        self.0.watch(pid);
     }
 }
 
