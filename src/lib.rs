@@ -50,7 +50,13 @@
 //!
 //! # Features
 //!
+//! All are off by default, and add to what there is.
+//!
+//! - `metrics`: durations, holds, waiters, losses and wake-ups, by the `metrics` facade. [Names and units][operations].
+//! - `tracing`: spans of acquires, releases and requests, and what [`Client::events`] tells, by the `tracing` crate.
 //! - `tls-rustls`: `rediss://` addresses, and `Tls` for what the system's authorities do not cover.
+//!
+//! [operations]: https://docs.rs/crate/redlatch/latest/source/docs/operations.md
 
 pub mod access;
 mod address;
@@ -70,6 +76,7 @@ mod naming;
 mod owner;
 mod runtime;
 mod stats;
+mod telemetry;
 #[cfg(feature = "tls-rustls")]
 mod tls;
 
