@@ -187,6 +187,10 @@ pub(crate) fn event(event: &Event) {
         Event::WakeUpRefused { name } => {
             warn!(target: TARGET, { redlatch.lock.name = &**name }, "the server refused to publish a release");
         }
+        // What this side has ended is no news.
+        Event::Disconnected { reason } if reason == "closed" => {
+            debug!(target: TARGET, { ?reason }, "a connection was ended");
+        }
         Event::Disconnected { reason } => {
             warn!(target: TARGET, { ?reason }, "a connection was lost");
         }
