@@ -95,7 +95,7 @@ fn by<const N: usize>(
 }
 
 /// What causes of a loss are called, in the order of [`cause`].
-const CAUSES: [&str; 6] = [
+pub(super) const CAUSES: [&str; 6] = [
     "lease_expired",
     "unreachable",
     "vanished",
@@ -142,7 +142,7 @@ pub(crate) fn describe() {
     #[rustfmt::skip]
     let all = [
         (ACQUIRE, histogram, Unit::Seconds, "Time from asking for a lock or permit to the answer"),
-        (HOLD, histogram, Unit::Seconds, "Time from asking for a lock that was granted to its end"),
+        (HOLD, histogram, Unit::Seconds, "Time from the request that was granted to the end of the hold"),
         (HOLDS, gauge, Unit::Count, "Locks held by this process, re-entries included"),
         (WAITERS, gauge, Unit::Count, "Callers of this process that wait for a lock or permit"),
         (RENEWALS, counter, Unit::Count, "Locks renewed, one for each lock and round"),

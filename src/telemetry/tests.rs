@@ -38,3 +38,31 @@ fn values_of_labels_are_called_what_their_place_says() {
     assert_eq!(End::TEXTS[End::Abandoned as usize], "abandoned");
     assert_eq!(Woken::TEXTS[Woken::Closed as usize], "closed");
 }
+
+/// What stands in back quotes in the rows that begin like this, in the guide for those who run it.
+#[cfg(feature = "metrics")]
+fn documented(row: &str) -> std::collections::BTreeSet<&'static str> {
+    let guide = include_str!("../../docs/operations.md");
+    let row = guide.lines().find_map(|line| line.strip_prefix(row));
+    let words = row.expect("a row").split('`').skip(1).step_by(2);
+    // The type that tells the same to a program.
+    words.filter(|word| *word != "LossCause").collect()
+}
+
+#[cfg(feature = "metrics")]
+#[test]
+fn all_values_of_labels_are_documented_and_none_besides() {
+    use super::{
+        End, Outcome, Woken,
+        meters::{CAUSES, KINDS},
+    };
+
+    assert_eq!(documented("| `kind` |"), KINDS.into());
+    assert_eq!(
+        documented("| `outcome` of an acquire |"),
+        Outcome::TEXTS.into()
+    );
+    assert_eq!(documented("| `outcome` of a hold |"), End::TEXTS.into());
+    assert_eq!(documented("| `cause` |"), CAUSES.into());
+    assert_eq!(documented("| `source` |"), Woken::TEXTS.into());
+}

@@ -72,10 +72,10 @@ async fn each_kind_is_told_by_its_name() {
     pair!(client.group_lock("group", ["a"]));
     let semaphore = client.semaphore("semaphore");
     semaphore.release(1).await.expect("given");
-    semaphore.acquire().await.expect("there");
+    drop(semaphore.acquire().await.expect("there"));
     let permits = client.expirable_semaphore("permits");
     permits.add_permits(1).await.expect("given");
-    permits.acquire().await.expect("there");
+    drop(permits.acquire().await.expect("there"));
     client.count_down_latch("latch").wait().await.expect("open");
     for kind in [
         "reentrant",

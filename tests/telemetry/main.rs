@@ -7,6 +7,7 @@ mod documents;
 mod durations;
 mod ends;
 mod kit;
+mod promql;
 #[path = "../../examples/telemetry/sale.rs"]
 mod sale;
 mod spans;
