@@ -1,4 +1,4 @@
-//! Counters that are always on. For what the features `metrics` and `tracing` tell, see [`crate::telemetry`].
+//! Counters that are always on.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

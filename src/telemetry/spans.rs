@@ -72,9 +72,10 @@ fn status_code(text: &str) -> &str {
 
 /// A request to the server.
 pub(crate) fn request(request: &Request) -> Span {
-    let (operation, script) = match request {
-        Request::Script { script, .. } => ("EVALSHA", Some(script.name)),
-        Request::Query { verb, .. } => (*verb, None),
+    let operation = request.verb();
+    let script = match request {
+        Request::Script { script, .. } => Some(script.name),
+        Request::Query { .. } => None,
     };
     let space = script.map_or("", |_| " ");
     let span = debug_span!(
