@@ -32,10 +32,8 @@ use super::{
     unexpected,
     wakeup::{Channel, Source},
 };
-use crate::{
-    error::{Error, Result},
-    telemetry,
-};
+use crate::error::{Error, Result};
+use crate::telemetry;
 
 /// Shorter silences are no news.
 const SILENCE: Duration = Duration::from_millis(100);
@@ -77,8 +75,7 @@ impl Engine {
         patience: Patience,
     ) -> Result<Option<Grant>> {
         let acquire = telemetry::acquire(desk.trade.kind(), &desk.names.shown);
-        let claiming = self.claim_here(desk, ask, patience);
-        let outcome = acquire.within(claiming).await;
+        let outcome = acquire.within(self.claim_here(desk, ask, patience)).await;
         acquire.ended(&outcome, patience != Patience::None);
         outcome
     }
@@ -192,8 +189,7 @@ impl Engine {
             if !waited {
                 waited = true;
                 if waiter.is_none() {
-                    let desk = &place.desk;
-                    let kind = desk.trade.kind();
+                    let (desk, kind) = (&place.desk, place.desk.trade.kind());
                     waiter = Some(self.wait_at(&desk.crowd, kind, &desk.names.shown)?);
                 }
                 self.counters.waits.one();
