@@ -35,8 +35,10 @@ REVIEWED = {
     "fred",  # the wire
     "futures-util",  # in the tree by fred
     "highway",  # fields of group locks
+    "metrics",  # the feature of that name
     "tokio",
     "tokio-stream",  # events
+    "tracing",  # the feature of that name
     "uuid",  # ids of clients
 }
 

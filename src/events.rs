@@ -13,7 +13,7 @@ use tokio_stream::{
     wrappers::{BroadcastStream, errors::BroadcastStreamRecvError},
 };
 
-use crate::{error::LossCause, owner::Owner};
+use crate::{error::LossCause, owner::Owner, telemetry};
 
 /// Events a slow reader may be behind before the oldest are dropped and counted.
 const BACKLOG: usize = 1_024;
@@ -144,8 +144,13 @@ impl EventBus {
 
     /// Tells whoever listens. The event is only made when somebody does.
     pub(crate) fn tell(&self, event: impl FnOnce() -> Event) {
-        if self.0.receiver_count() > 0 {
-            let _ = self.0.send(event());
+        let listened_to = self.0.receiver_count() > 0;
+        if listened_to || telemetry::hears_events() {
+            let event = event();
+            telemetry::event(&event);
+            if listened_to {
+                let _ = self.0.send(event);
+            }
         }
     }
 

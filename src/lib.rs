@@ -50,9 +50,15 @@
 //!
 //! # Features
 //!
+//! All are off by default, and add to what there is.
+//!
+//! - `metrics`: durations, holds, waiters, losses and wake-ups, by the `metrics` facade. [Names and units][operations].
+//! - `tracing`: spans of acquires, releases and requests, and what [`Client::events`] tells, by the `tracing` crate.
 //! - `tls-rustls`: `rediss://` addresses, and `Tls` for what the system's authorities do not cover.
 //! - `test-util`: `test_util`, for the tests of an application: a real server of their own or one in memory, and faults on
 //!   request. Meant for `[dev-dependencies]`.
+//!
+//! [operations]: https://docs.rs/crate/redlatch/latest/source/docs/operations.md
 
 pub mod access;
 mod address;
@@ -72,6 +78,7 @@ mod naming;
 mod owner;
 mod runtime;
 mod stats;
+mod telemetry;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 #[cfg(feature = "tls-rustls")]

@@ -18,7 +18,7 @@ use super::{
     release::Grip,
     transport::Fault,
 };
-use crate::error::Result;
+use crate::{error::Result, telemetry};
 
 /// How long a caller waits for a busy lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,13 +44,19 @@ pub(crate) struct Wish {
 impl Engine {
     /// Acquires, or answers `None` when the lock stayed busy for as long as the caller would wait.
     pub(crate) async fn acquire(self: &Arc<Self>, wish: Wish) -> Result<Option<Grip>> {
-        let grip = self.acquire_here(&wish).await?;
-        match grip {
-            Some(grip) if self.settings.replica_policy.is_some() => {
-                self.hold_replicated(grip, wish.patience).await.map(Some)
+        let call = &wish.call;
+        let acquire = telemetry::acquire(call.protocol.kind(), &call.shown);
+        let acquiring = async {
+            match self.acquire_here(&wish).await? {
+                Some(grip) if self.settings.replica_policy.is_some() => {
+                    self.hold_replicated(grip, wish.patience).await.map(Some)
+                }
+                grip => Ok(grip),
             }
-            grip => Ok(grip),
-        }
+        };
+        let outcome = acquire.within(acquiring).await;
+        acquire.ended(&outcome, wish.patience != Patience::None);
+        outcome
     }
 
     /// As [`acquire`](Self::acquire), whatever the replicas say.
@@ -132,7 +138,7 @@ impl Engine {
                     continue;
                 }
                 if ticket.is_waiting() && waiter.is_none() {
-                    waiter = Some(self.wait_at(name.crowd(), &call.shown)?);
+                    waiter = Some(self.wait_at(name.crowd(), call.protocol.kind(), &call.shown)?);
                 }
                 let verdict = tokio::select! {
                     biased;

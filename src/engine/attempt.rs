@@ -346,7 +346,7 @@ pub(super) fn book_grant(
         engine.next_number(),
         wish.loose,
     );
-    engine.track_hold(&hold);
+    engine.begin_hold(call, &hold);
     engine.report_losses(&slot, losses);
     let took = sent.elapsed();
     if took > begun.ttl / 3 {

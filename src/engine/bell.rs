@@ -8,6 +8,8 @@ use super::sync::{AtomicU8, AtomicU64, Notify, Ordering};
 pub(crate) enum Source {
     Message,
     Poll,
+    /// The same look, since a connection came back.
+    Reconnect,
     Release,
     Closed,
     /// Nobody knows: messages may have been lost while its server changed.
@@ -16,8 +18,8 @@ pub(crate) enum Source {
 
 impl Source {
     fn from_code(code: u8) -> Self {
-        use Source::{Closed, Message, Moved, Poll, Release};
-        [Message, Poll, Release, Closed, Moved]
+        use Source::{Closed, Message, Moved, Poll, Reconnect, Release};
+        [Message, Poll, Reconnect, Release, Closed, Moved]
             .into_iter()
             .find(|source| *source as u8 == code)
             .unwrap_or(Self::Message)

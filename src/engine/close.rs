@@ -14,6 +14,7 @@ use super::{Engine, hold::later, wakeup::Source};
 use crate::{
     error::{Error, LossCause, Result},
     owner::Owner,
+    telemetry::End,
 };
 
 /// What closing could not give back.
@@ -96,7 +97,7 @@ impl Engine {
                 continue;
             }
             for (hold, _) in &losses {
-                self.forget_hold(hold);
+                self.end_hold(&slot.call, hold, End::Closed);
             }
             let (name, owner) = (slot.call.shown.clone(), slot.call.owner);
             let engine = self.clone();

@@ -7,7 +7,10 @@ use std::sync::{
 };
 
 use super::Engine;
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    telemetry,
+};
 
 /// Those who wait at one place.
 #[derive(Debug, Default)]
@@ -35,11 +38,17 @@ impl Drop for Counted<'_> {
 pub(crate) struct Waiter<'a> {
     _client: Counted<'a>,
     _name: Counted<'a>,
+    _told: telemetry::Waiting,
 }
 
 impl Engine {
     /// Counts one who waits for the name `shown`, where `here` counts all who do.
-    pub(super) fn wait_at<'a>(&'a self, here: &'a Crowd, shown: &Arc<str>) -> Result<Waiter<'a>> {
+    pub(super) fn wait_at<'a>(
+        &'a self,
+        here: &'a Crowd,
+        kind: &'static str,
+        shown: &Arc<str>,
+    ) -> Result<Waiter<'a>> {
         let full = |limit| Error::TooManyWaiters {
             name: shown.clone(),
             limit,
@@ -49,6 +58,7 @@ impl Engine {
         Ok(Waiter {
             _name: here.enter(most_here).ok_or_else(|| full(most_here))?,
             _client: self.crowd.enter(most).ok_or_else(|| full(most))?,
+            _told: telemetry::Waiting::begin(kind),
         })
     }
 }

@@ -23,6 +23,7 @@ use super::{
     release::Grip,
     wakeup::Source,
 };
+use crate::telemetry;
 
 /// The next in line, while the server is asked to give it the lock. It hears of it in any case.
 struct Heir<'a> {
@@ -205,6 +206,7 @@ impl Engine {
         if grip.hold().loss(Instant::now()).is_none() {
             self.counters.grants.one();
             self.counters.hand_overs.one();
+            telemetry::hand_over(call.protocol.kind());
             heir.served(grip);
         }
         Passed::On

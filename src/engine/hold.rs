@@ -67,6 +67,11 @@ impl Hold {
         hold
     }
 
+    /// When it was asked for.
+    pub(crate) fn asked_for(&self) -> Instant {
+        self.base
+    }
+
     /// Until when the hold is sure to last, by the local clock and without asking anybody.
     pub(crate) fn valid_until(&self) -> Instant {
         later(

@@ -31,7 +31,11 @@ use super::{
     release::Grip,
     wakeup::{Channel, Source, Subscription},
 };
-use crate::{error::Result, events::Event};
+use crate::{
+    error::Result,
+    events::Event,
+    telemetry::{self, Woken},
+};
 
 /// A waiter that may have a place in the server's queue. Dropping it gives the place up with the owner's last waiter.
 struct Queued<'a> {
@@ -170,7 +174,11 @@ impl Lead<'_> {
             if !waited {
                 waited = true;
                 if self.waiter.is_none() {
-                    self.waiter = Some(engine.wait_at(self.name.crowd(), &call.shown)?);
+                    self.waiter = Some(engine.wait_at(
+                        self.name.crowd(),
+                        call.protocol.kind(),
+                        &call.shown,
+                    )?);
                 }
                 engine.counters.waits.one();
             }
@@ -338,7 +346,7 @@ impl Lead<'_> {
                 // The next try finds out what is wrong.
                 () = engine.until_hopeless(wish, progress) => None,
             };
-            engine.note_woken(woken, &wish.call.shown);
+            engine.note_woken(woken, wish.call.protocol.kind(), &wish.call.shown);
             woken
         };
         let roused = self.rest(true, rest).await;
@@ -349,21 +357,24 @@ impl Lead<'_> {
 
 impl Engine {
     /// Counts what ended a wait: the channel, or the time if nothing came by it.
-    pub(super) fn note_woken(&self, by: Option<Source>, shown: &Arc<str>) {
-        let counter = match by {
-            None => &self.counters.wakeups_by_expiry,
-            Some(Source::Message) => &self.counters.wakeups_by_message,
-            Some(Source::Release | Source::Closed | Source::Moved) => {
-                &self.counters.wakeups_by_release
-            }
-            Some(Source::Poll) => {
-                self.events.tell(|| Event::WakeUpMissed {
-                    name: shown.clone(),
-                });
-                &self.counters.wakeups_by_poll
-            }
+    pub(super) fn note_woken(&self, by: Option<Source>, kind: &'static str, shown: &Arc<str>) {
+        let counters = &self.counters;
+        let (counter, woken) = match by {
+            None => (&counters.wakeups_by_expiry, Woken::Ttl),
+            Some(Source::Message) => (&counters.wakeups_by_message, Woken::Message),
+            Some(Source::Release) => (&counters.wakeups_by_release, Woken::Release),
+            Some(Source::Closed) => (&counters.wakeups_by_release, Woken::Closed),
+            Some(Source::Moved) => (&counters.wakeups_by_release, Woken::Subscribed),
+            Some(Source::Poll) => (&counters.wakeups_by_poll, Woken::Poll),
+            Some(Source::Reconnect) => (&counters.wakeups_by_poll, Woken::Reconnect),
         };
         counter.one();
+        telemetry::woken(kind, woken);
+        if matches!(by, Some(Source::Poll | Source::Reconnect)) {
+            self.events.tell(|| Event::WakeUpMissed {
+                name: shown.clone(),
+            });
+        }
     }
 }
 

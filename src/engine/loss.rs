@@ -7,11 +7,15 @@ use tokio::time::Instant;
 use super::{
     Engine,
     hold::{Hold, Lease},
+    protocol::Call,
     registry::SlotRef,
     slot::Loss,
     wakeup::Source,
 };
-use crate::events::Event;
+use crate::{
+    events::Event,
+    telemetry::{self, End},
+};
 
 impl Engine {
     /// Counts and tells losses, and wakes whoever waits for the lock in this process.
@@ -20,8 +24,9 @@ impl Engine {
             return;
         }
         for (hold, cause) in &losses {
-            self.forget_hold(hold);
+            self.end_hold(&slot.call, hold, End::Lost);
             self.counters.losses.one();
+            telemetry::lost(slot.call.protocol.kind(), *cause);
             self.events.tell(|| Event::Lost {
                 name: slot.call.shown.clone(),
                 owner: slot.call.owner,
@@ -55,12 +60,30 @@ impl Engine {
         }
     }
 
-    pub(super) fn track_hold(&self, hold: &Arc<Hold>) {
+    /// A hold was granted.
+    pub(super) fn begin_hold(&self, call: &Call, hold: &Arc<Hold>) {
+        self.track_hold(hold);
+        telemetry::hold_began(call.protocol.kind());
+    }
+
+    /// A hold is over.
+    pub(super) fn end_hold(&self, call: &Call, hold: &Hold, end: End) {
+        self.forget_hold(hold);
+        telemetry::hold_ended(call.protocol.kind(), hold.asked_for(), end);
+    }
+
+    /// A hold goes on as another one.
+    pub(super) fn replace_hold(&self, old: &Hold, new: &Arc<Hold>) {
+        self.forget_hold(old);
+        self.track_hold(new);
+    }
+
+    fn track_hold(&self, hold: &Arc<Hold>) {
         self.renewal
             .track(hold, matches!(hold.lease, Lease::Fixed(_)));
     }
 
-    pub(super) fn forget_hold(&self, hold: &Hold) {
+    fn forget_hold(&self, hold: &Hold) {
         self.renewal
             .untrack(hold, matches!(hold.lease, Lease::Fixed(_)));
     }

@@ -41,6 +41,7 @@ use crate::{
     events::{Event, EventBus},
     runtime::{Home, OwnThread},
     stats::Counters,
+    telemetry::{self, End},
 };
 
 pub(crate) mod acquire;
@@ -134,6 +135,7 @@ impl Engine {
         home: Home,
     ) -> Arc<Self> {
         let Home { handle, own } = home;
+        telemetry::describe();
         let engine = Arc::new(Self {
             settings,
             client_id: random().to_string(),
@@ -195,7 +197,7 @@ impl Engine {
                 self.connects.fetch_add(1, Ordering::AcqRel);
                 self.counters.connects.one();
                 self.renewal.hurry();
-                self.poll.now();
+                self.poll.reconnected();
                 self.events.tell(|| Event::Connected);
             }
             Signal::SubscriberUp { node } => self.wakeups.connected(node),
@@ -242,13 +244,17 @@ impl Engine {
             return Err(Fault::Closed);
         }
         let era = self.era();
-        let reply = self.transport.send(request, deadline).await;
-        if reply.is_ok() && self.era() != era {
-            return Err(Fault::Unknown {
+        let span = telemetry::request(&request);
+        let reply = span.within(self.transport.send(request, deadline)).await;
+        let reply = if reply.is_ok() && self.era() != era {
+            Err(Fault::Unknown {
                 reason: "another server became the master meanwhile".to_owned(),
-            });
-        }
-        self.note_answer(&reply);
+            })
+        } else {
+            self.note_answer(&reply);
+            reply
+        };
+        span.answered(&reply);
         reply
     }
 
@@ -390,6 +396,9 @@ impl Drop for Engine {
     fn drop(&mut self) {
         for task in self.tasks().drain(..) {
             task.abort();
+        }
+        for (kind, hold) in self.registry.left() {
+            telemetry::hold_ended(kind, hold.asked_for(), End::Abandoned);
         }
     }
 }

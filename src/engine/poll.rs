@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Weak,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -46,6 +46,8 @@ pub(crate) struct Poll {
     /// Somebody went to sleep, or a look is wanted now.
     work: Notify,
     hurry: Notify,
+    /// Whether it is wanted since a connection came back.
+    reconnected: AtomicBool,
     restless_came: Notify,
 }
 
@@ -148,6 +150,12 @@ impl Poll {
         self.work.notify_one();
     }
 
+    /// Looks now, since a connection came back.
+    pub(crate) fn reconnected(&self) {
+        self.reconnected.store(true, Ordering::Release);
+        self.now();
+    }
+
     /// Waiters included.
     pub(crate) fn len(&self) -> usize {
         self.sleepers.len()
@@ -176,10 +184,14 @@ pub(crate) async fn run(engine: Weak<Engine>) {
             poll.work.notified().await;
             rounds = Rounds::default();
         }
+        let mut source = Source::Poll;
         let round = tokio::select! {
             biased;
             () = poll.hurry.notified() => {
                 rounds = Rounds::default();
+                if poll.reconnected.swap(false, Ordering::AcqRel) {
+                    source = Source::Reconnect;
+                }
                 Round::Everybody
             }
             round = rounds.next(&poll, interval) => round,
@@ -187,7 +199,7 @@ pub(crate) async fn run(engine: Weak<Engine>) {
         let Some(strong) = engine.upgrade() else {
             return;
         };
-        look(&strong, round);
+        look(&strong, round, source);
     }
 }
 
@@ -224,7 +236,7 @@ impl Rounds {
 }
 
 /// Sends the looks on their way, without waiting: a server that does not answer keeps nobody.
-fn look(engine: &Arc<Engine>, round: Round) {
+fn look(engine: &Arc<Engine>, round: Round, source: Source) {
     // By script, since kinds may look differently; one entry a name, however many wait for it.
     type Names = HashMap<Bytes, (Look, Vec<Arc<Channel>>), Hashing>;
     let mut calls: HashMap<Group, Names, Hashing> = HashMap::default();
@@ -252,11 +264,13 @@ fn look(engine: &Arc<Engine>, round: Round) {
         background.spawn(async move {
             let mut again = false;
             for chunk in names.chunks(LOCKS_A_CALL) {
-                again |= look_at(&engine, chunk).await;
+                again |= look_at(&engine, chunk, source).await;
             }
             drop(under_way);
-            if again {
-                engine.poll.now();
+            match source {
+                _ if !again => {}
+                Source::Reconnect => engine.poll.reconnected(),
+                _ => engine.poll.now(),
             }
         });
     }
@@ -285,7 +299,7 @@ impl Drop for UnderWay {
 }
 
 /// Looks at some; true where one has to look anew, at whoever waits by then.
-async fn look_at(engine: &Engine, chunk: &[(Look, Vec<Arc<Channel>>)]) -> bool {
+async fn look_at(engine: &Engine, chunk: &[(Look, Vec<Arc<Channel>>)], source: Source) -> bool {
     let Some((first, _)) = chunk.first() else {
         return false;
     };
@@ -324,7 +338,7 @@ async fn look_at(engine: &Engine, chunk: &[(Look, Vec<Arc<Channel>>)]) -> bool {
     sleep(GRACE).await;
     for (channel, count) in free {
         if channel.count() == count {
-            channel.wake(Source::Poll);
+            channel.wake(source);
         }
     }
     false

@@ -15,6 +15,7 @@ use super::{
     Engine, Hashing,
     acquire::Wish,
     crowd::Crowd,
+    hold::Hold,
     line::{Bed, Line},
     protocol::{Admission, Call, Value},
     slot::Slot,
@@ -84,6 +85,18 @@ impl Registry {
             }
         }
         held
+    }
+
+    /// Every hold in the books, with its kind.
+    pub(crate) fn left(&self) -> Vec<(&'static str, Arc<Hold>)> {
+        let mut left = Vec::new();
+        for entry in &self.names {
+            for slot in &entry.value().inner().slots {
+                let kind = slot.call.protocol.kind();
+                left.extend(slot.holds().into_iter().map(|hold| (kind, hold)));
+            }
+        }
+        left
     }
 
     /// Names in use; for tests and statistics.

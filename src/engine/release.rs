@@ -28,6 +28,7 @@ use super::{
 use crate::{
     error::{Error, LossCause, Refusal, Result},
     events::Event,
+    telemetry::{self, End},
 };
 
 /// A hold in somebody's hand. Dropping it gives the hold back in the background.
@@ -98,8 +99,7 @@ impl Grip {
             .slot
             .relet(&self.hold, number, lease, now)
             .map_err(lost)?;
-        engine.forget_hold(&self.hold);
-        engine.track_hold(&hold);
+        engine.replace_hold(&self.hold, &hold);
         self.hold = hold;
         engine.settle(&self.slot).await?;
         let watchdog = engine.settings.watchdog_timeout;
@@ -120,7 +120,7 @@ impl Grip {
         let taken = self.slot.take(&self.hold, Instant::now());
         match taken {
             Ok(taken) => {
-                engine.forget_hold(&self.hold);
+                engine.end_hold(&self.slot.call, &self.hold, End::Released);
                 let releasing = engine.give_back(self.slot.clone(), taken);
                 drop(self);
                 releasing.await
@@ -140,7 +140,7 @@ impl Grip {
         let engine = self.engine().clone();
         match self.slot.take(&self.hold, Instant::now()) {
             Ok(_) => {
-                engine.forget_hold(&self.hold);
+                engine.end_hold(&self.slot.call, &self.hold, End::Released);
                 engine.settle_in_background(self.slot.clone());
             }
             Err(_) => {
@@ -173,7 +173,7 @@ impl Engine {
                 owner: call.owner,
             });
         };
-        self.forget_hold(&hold);
+        self.end_hold(&slot.call, &hold, End::Released);
         self.give_back(slot, taken).await
     }
 
@@ -184,6 +184,7 @@ impl Engine {
         taken: Taken,
     ) -> impl Future<Output = Result<()>> + use<> {
         let (name, shown) = (slot.call.name.clone(), slot.call.shown.clone());
+        let span = telemetry::release(slot.call.protocol.kind(), &shown);
         let patience = self.settings.outage_patience;
         let engine = self.clone();
         // Closing waits for this: the lock would stay until its time to live is over.
@@ -206,7 +207,7 @@ impl Engine {
             },
             |_| {},
         );
-        async move {
+        let releasing = async move {
             match timeout(patience, settling).await {
                 Ok(Ok(())) => engine.release_replicated(&name, &shown).await,
                 Ok(failed) => failed,
@@ -216,6 +217,11 @@ impl Engine {
                     indeterminate: true,
                 }),
             }
+        };
+        async move {
+            let outcome = span.within(releasing).await;
+            span.ended(&outcome);
+            outcome
         }
     }
 

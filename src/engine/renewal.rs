@@ -27,7 +27,7 @@ use super::{
     registry::SlotRef,
     script::Command,
 };
-use crate::{error::LossCause, events::Event};
+use crate::{error::LossCause, events::Event, telemetry};
 
 /// Ticks in a watchdog timeout.
 const TICKS: u32 = 3;
@@ -281,6 +281,7 @@ impl Chunk {
                 let since = slot.confirm(generation, sent, renewed, watchdog);
                 if rest.ttl_ms > 0 {
                     engine.counters.renewals.one();
+                    telemetry::renewed(slot.call.protocol.kind(), since, watchdog / TICKS);
                 }
                 if let Some(after) = since.filter(|since| *since > watchdog * 2 / TICKS) {
                     engine.events.tell(|| Event::RenewedLate {
@@ -298,6 +299,7 @@ impl Chunk {
 
     fn doubt(&self, asked: &[(&SlotRef, u64, Rest)]) {
         self.engine.counters.renewal_failures.one();
+        telemetry::renewal_failed();
         for (slot, generation, rest) in asked {
             // It may have been executed all the same.
             slot.may_last(Duration::from_millis(rest.ttl_ms));

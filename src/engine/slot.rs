@@ -233,7 +233,7 @@ impl Slot {
             .find(|entry| entry.hold.id == hold.id && hold.loss(now).is_none())
             .ok_or_else(|| hold.loss(now).unwrap_or(LossCause::Vanished))?;
         let until = later(now, lease).checked_sub(margin(lease)).unwrap_or(now);
-        let next = Arc::new(Hold::new(id, Lease::Fixed(lease), now, until));
+        let next = Arc::new(Hold::new(id, Lease::Fixed(lease), hold.asked_for(), until));
         entry.hold = next.clone();
         tenure.uncertain = true;
         // Stays so until the server has confirmed it, whoever asks.
@@ -461,6 +461,16 @@ impl Slot {
             .iter()
             .map(|entry| entry.hold.valid_until())
             .min()
+    }
+
+    /// Every hold in the books.
+    pub(super) fn holds(&self) -> Vec<Arc<Hold>> {
+        let tenure = self.tenure();
+        tenure
+            .holds
+            .iter()
+            .map(|entry| entry.hold.clone())
+            .collect()
     }
 
     /// Holds in the books.

@@ -33,6 +33,7 @@ use super::{
     wakeup::{Channel, Source},
 };
 use crate::error::{Error, Result};
+use crate::telemetry;
 
 /// Shorter silences are no news.
 const SILENCE: Duration = Duration::from_millis(100);
@@ -73,6 +74,18 @@ impl Engine {
         ask: impl Fn() -> Ask,
         patience: Patience,
     ) -> Result<Option<Grant>> {
+        let acquire = telemetry::acquire(desk.trade.kind(), &desk.names.shown);
+        let outcome = acquire.within(self.claim_here(desk, ask, patience)).await;
+        acquire.ended(&outcome, patience != Patience::None);
+        outcome
+    }
+
+    async fn claim_here(
+        self: &Arc<Self>,
+        desk: &DeskRef,
+        ask: impl Fn() -> Ask,
+        patience: Patience,
+    ) -> Result<Option<Grant>> {
         self.check_process()?;
         self.check_open()?;
         let started = Instant::now();
@@ -80,7 +93,7 @@ impl Engine {
             let place = desk.join(Arc::new(ask()));
             let mut waiter = None;
             if !place.alone {
-                waiter = Some(self.wait_at(&desk.crowd, &desk.names.shown)?);
+                waiter = Some(self.wait_at(&desk.crowd, desk.trade.kind(), &desk.names.shown)?);
             }
             let served = self.serve(&place, patience, waiter);
             let limit = match patience {
@@ -176,7 +189,8 @@ impl Engine {
             if !waited {
                 waited = true;
                 if waiter.is_none() {
-                    waiter = Some(self.wait_at(&place.desk.crowd, &place.desk.names.shown)?);
+                    let (desk, kind) = (&place.desk, place.desk.trade.kind());
+                    waiter = Some(self.wait_at(&desk.crowd, kind, &desk.names.shown)?);
                 }
                 self.counters.waits.one();
             }
@@ -274,7 +288,8 @@ impl Engine {
                 None
             }
         };
-        self.note_woken(woken, &place.desk.names.shown);
+        let desk = &place.desk;
+        self.note_woken(woken, desk.trade.kind(), &desk.names.shown);
         woken
     }
 

@@ -381,6 +381,16 @@ async fn ask(client: &Client, request: &Request) -> Result<Value, FredError> {
     }
 }
 
+impl Request {
+    /// The command it is.
+    pub(crate) fn verb(&self) -> &'static str {
+        match self {
+            Self::Script { .. } => "EVALSHA",
+            Self::Query { verb, .. } => verb,
+        }
+    }
+}
+
 /// A request as a command and its words.
 pub(super) fn eval_words(request: &Request) -> (&'static str, Vec<Bytes>) {
     match request {
@@ -392,7 +402,7 @@ pub(super) fn eval_words(request: &Request) -> (&'static str, Vec<Bytes>) {
                 keys.len().to_string().into(),
             ];
             words.extend(keys.iter().chain(args).cloned());
-            ("EVALSHA", words)
+            (request.verb(), words)
         }
         Request::Query { verb, args, .. } => (verb, args.clone()),
     }

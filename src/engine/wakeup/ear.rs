@@ -243,7 +243,7 @@ impl Listening {
         }
         if came_back {
             // Whatever was published meanwhile is lost: look once, for everybody at the same time.
-            engine.poll.now();
+            engine.poll.reconnected();
         }
     }
 
