@@ -255,7 +255,7 @@ async fn b9_a_renewal_in_flight_never_costs_the_next_hold_its_watchdog() {
     // The renewal is answered only after the lock was given back and taken again.
     let held = rig.proxy.rule(
         Rule::new("EVALSHA")
-            .args(|words| words.len() == 6 && words[4] == b"1200")
+            .args(|words| words.len() == 7 && words[3] == b"1200")
             .action(Action::HoldReply),
     );
     held.wait_hit(1).await;
