@@ -51,6 +51,7 @@
 //! # Features
 //!
 //! - `tls-rustls`: `rediss://` addresses, and `Tls` for what the system's authorities do not cover.
+//! - `cli`: the command `redlatch`, for shells and operators; nothing for programs.
 
 pub mod access;
 mod address;
@@ -58,6 +59,9 @@ mod backoff;
 mod client;
 mod config;
 mod connect;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod console;
 mod coordination;
 mod engine;
 mod error;
