@@ -2,11 +2,15 @@
 
 mod args;
 mod exit;
+mod look;
+mod ls;
 mod print;
 #[cfg(unix)]
 mod run;
 mod server;
+mod show;
 mod span;
+mod unlock;
 
 use std::process::ExitCode;
 
@@ -74,6 +78,9 @@ async fn dispatch(cli: &Cli) -> Result<Code, Failure> {
     match &cli.command {
         #[cfg(unix)]
         Command::Run(run) => run::run(&cli.at, run, cli.json).await,
+        Command::Ls(ls) => ls::ls(&cli.at, ls, cli.json).await,
+        Command::Show(show) => show::show(&cli.at, show, cli.json).await,
+        Command::Unlock(unlock) => unlock::unlock(&cli.at, unlock, cli.json).await,
         _ => Err(Failure::usage("not yet")),
     }
 }

@@ -1,6 +1,10 @@
 //! The server or servers that the command talks to.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use redlatch::{
     Client, ClientBuilder,
@@ -14,10 +18,10 @@ use crate::{args::At, exit::Failure};
 const CLOSING: Duration = Duration::from_secs(3);
 
 /// A connected client, and what it is connected to.
-#[derive(Clone)]
 pub(crate) struct Server {
     pub(crate) client: Client,
     pub(crate) is_cluster: bool,
+    known: Mutex<Vec<Master>>,
 }
 
 /// A server that has keys.
@@ -38,10 +42,7 @@ impl Server {
         if let Some(name) = &at.sentinel {
             let builder = Client::builder().sentinel(name.as_str(), &at.url)?;
             let client = settings(log_in(builder, at)?).connect().await?;
-            return Ok(Self {
-                client,
-                is_cluster: false,
-            });
+            return Ok(Self::new(client, false));
         }
         if let [url] = at.url.as_slice() {
             let builder = Client::builder().url(url)?;
@@ -49,16 +50,21 @@ impl Server {
             let info = client.ask("", "INFO", [Bytes::from_static(b"cluster")]);
             let is_cluster = text(&info.await?).contains("cluster_enabled:1");
             if !is_cluster {
-                return Ok(Self { client, is_cluster });
+                return Ok(Self::new(client, false));
             }
             client.close(CLOSING).await;
         }
         let builder = Client::builder().cluster(&at.url)?;
         let client = settings(log_in(builder, at)?).connect().await?;
-        Ok(Self {
+        Ok(Self::new(client, true))
+    }
+
+    fn new(client: Client, is_cluster: bool) -> Self {
+        Self {
             client,
-            is_cluster: true,
-        })
+            is_cluster,
+            known: Mutex::default(),
+        }
     }
 
     /// Connects with the version of the protocol in which all answers are texts and numbers: for looking.
@@ -86,7 +92,22 @@ impl Server {
         if masters.is_empty() {
             return Err(Failure::server("the cluster has no master with slots"));
         }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.clone_from(&masters);
         Ok(masters)
+    }
+
+    /// As [`masters`](Self::masters), as they were when it was last asked.
+    pub(crate) async fn known_masters(&self) -> Result<Vec<Master>, Failure> {
+        let known = self
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if known.is_empty() {
+            return self.masters().await;
+        }
+        Ok(known)
     }
 
     /// Asks the server that has this name.
