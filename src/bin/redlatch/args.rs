@@ -148,10 +148,10 @@ pub(crate) struct Run {
     /// How long the lock outlives this process if that dies; it is renewed every third of it
     #[arg(long, value_parser = span::positive, default_value = "30s", value_name = "TIME")]
     pub(crate) watchdog: Duration,
-    /// Time between TERM and KILL for a program that is to end; a lock that cannot be renewed has it end this long before others
-    /// may have the lock
-    #[arg(long, value_parser = span::any, default_value = "5s", value_name = "TIME")]
-    pub(crate) grace: Duration,
+    /// Time between TERM and KILL for a program that is to end; where the lock cannot be renewed, it is told this long before the
+    /// end of the lease. By default 5s, or a quarter of --lease or --watchdog if that is shorter
+    #[arg(long, value_parser = span::any, value_name = "TIME")]
+    pub(crate) grace: Option<Duration>,
     /// The program and its arguments
     #[arg(required = true, last = true, value_name = "COMMAND")]
     pub(crate) program: Vec<OsString>,

@@ -28,7 +28,7 @@ pub(crate) async fn ls(at: &At, ls: &Ls, json: bool) -> Result<Code, Failure> {
     let rows: Vec<Vec<String>> = things.iter().map(row).collect();
     let titles = ["NAME", "KIND", "STATE", "OWNERS", "HOLDS", "WAITING", "TTL"];
     if rows.is_empty() {
-        eprintln!("nothing of this name");
+        eprintln!("no lock is there");
     } else {
         print::lines(print::table(&titles, &rows));
     }

@@ -1,6 +1,7 @@
 //! `redlatch`, the command: looks at, takes and frees locks from a shell. See `docs/command.md`.
 
 mod args;
+mod doctor;
 mod exit;
 mod look;
 mod ls;
@@ -81,6 +82,7 @@ async fn dispatch(cli: &Cli) -> Result<Code, Failure> {
         Command::Ls(ls) => ls::ls(&cli.at, ls, cli.json).await,
         Command::Show(show) => show::show(&cli.at, show, cli.json).await,
         Command::Unlock(unlock) => unlock::unlock(&cli.at, unlock, cli.json).await,
+        Command::Doctor(doctor) => doctor::doctor(&cli.at, doctor, cli.json).await,
         _ => Err(Failure::usage("not yet")),
     }
 }
@@ -101,8 +103,10 @@ fn manual(of: Option<&str>) -> Result<Code, Failure> {
             found.clone()
         }
     };
+    let mut text = Vec::new();
     clap_mangen::Man::new(page)
-        .render(&mut std::io::stdout())
+        .render(&mut text)
         .map_err(|error| Failure::usage(error.to_string()))?;
+    print::lines([String::from_utf8_lossy(&text).into_owned()]);
     Ok(Code::Done)
 }

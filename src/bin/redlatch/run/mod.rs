@@ -31,6 +31,8 @@ use crate::{
     span::ms,
 };
 
+/// How long a program has to end by itself, unless it is said.
+const GRACE: Duration = Duration::from_secs(5);
 /// How long this waits for the end of a program that was killed.
 const AFTER_KILL: Duration = Duration::from_secs(5);
 /// How often the end of a lease is compared with the clock.
@@ -61,18 +63,7 @@ enum Said<'a> {
 
 /// Runs the program. The exit code says what became of it.
 pub(crate) async fn run(at: &At, run: &Run, json: bool) -> Result<Code, Failure> {
-    let least = run.lease.unwrap_or(run.watchdog) / 2;
-    if run.grace > least {
-        let what = if run.lease.is_some() {
-            "lease"
-        } else {
-            "watchdog"
-        };
-        return Err(Failure::usage(format!(
-            "--grace: {:?} is more than half of --{what}, so the program would be stopped all the time",
-            run.grace
-        )));
-    }
+    let grace = grace(run)?;
     let mut signals = Signals::new()?;
     let connecting = Server::connect(at, |builder: ClientBuilder| {
         builder.dedicated_runtime().watchdog_timeout(run.watchdog)
@@ -83,7 +74,12 @@ pub(crate) async fn run(at: &At, run: &Run, json: bool) -> Result<Code, Failure>
     };
     let client = server.client.clone();
     let name = run.lock.as_str();
-    let mut shift = Shift { run, json, signals };
+    let mut shift = Shift {
+        run,
+        grace,
+        json,
+        signals,
+    };
     let owner = Owner::fresh();
     let outcome = match run.kind {
         RunKind::Plain => {
@@ -119,6 +115,23 @@ pub(crate) async fn run(at: &At, run: &Run, json: bool) -> Result<Code, Failure>
     outcome
 }
 
+/// How long a program has to end by itself.
+fn grace(run: &Run) -> Result<Duration, Failure> {
+    let whole = run.lease.unwrap_or(run.watchdog);
+    let grace = run.grace.unwrap_or(GRACE.min(whole / 4));
+    if grace <= whole / 2 {
+        return Ok(grace);
+    }
+    let what = if run.lease.is_some() {
+        "lease"
+    } else {
+        "watchdog"
+    };
+    Err(Failure::usage(format!(
+        "--grace: {grace:?} is more than half of --{what}, so the program would be stopped as soon as it runs"
+    )))
+}
+
 fn none<K: Kind>(_: &LockGuard<K>) -> Option<i64> {
     None
 }
@@ -130,6 +143,7 @@ async fn close(client: &Client) {
 /// One run of the program.
 struct Shift<'a> {
     run: &'a Run,
+    grace: Duration,
     json: bool,
     signals: Signals,
 }
@@ -139,7 +153,7 @@ enum Ended {
     /// It ended by itself, or by a signal that was passed on.
     ByItself(Code),
     /// The lock was lost, or was about to be.
-    Stopped(String),
+    Stopped,
 }
 
 impl Shift<'_> {
@@ -198,7 +212,7 @@ impl Shift<'_> {
         guard: &LockGuard<K>,
         job: &mut Job,
     ) -> Result<Ended, Failure> {
-        let mut losing = pin!(losing(guard, self.run.grace));
+        let mut losing = pin!(losing(guard, self.grace));
         let loss = loop {
             tokio::select! {
                 turn = job.turn() => match turn? {
@@ -216,7 +230,7 @@ impl Shift<'_> {
             }
         };
         let (reason, kill_at) = match loss {
-            Losing::Lost(cause) => (cause.to_string(), Instant::now() + self.run.grace),
+            Losing::Lost(cause) => (cause.to_string(), Instant::now() + self.grace),
             Losing::Ending(at) => ("it was not renewed, and ends soon".to_owned(), at),
         };
         self.say(&Said::Stopping {
@@ -228,7 +242,7 @@ impl Shift<'_> {
             eprintln!("redlatch: lock {name} is lost: {reason}; stopping the program");
         }
         job.stop(kill_at, AFTER_KILL).await?;
-        Ok(Ended::Stopped(reason))
+        Ok(Ended::Stopped)
     }
 
     /// Gives the lock back, and says how it went.
@@ -240,7 +254,7 @@ impl Shift<'_> {
     ) -> Result<Code, Failure> {
         let released = guard.unlock().await;
         let (outcome, code, failure) = match (ended, released) {
-            (Ended::Stopped(_), _) => ("lost", Code::Lost, None),
+            (Ended::Stopped, _) => ("lost", Code::Lost, None),
             (Ended::ByItself(_), Err(error @ Error::Lost { .. })) => {
                 let message = format!("{error}: found when the program had ended");
                 ("lost", Code::Lost, Some(message))
