@@ -1,6 +1,7 @@
 //! `redlatch`, the command: looks at, takes and frees locks from a shell. See `docs/command.md`.
 
 mod args;
+mod bench;
 mod doctor;
 mod exit;
 mod look;
@@ -12,6 +13,7 @@ mod server;
 mod show;
 mod span;
 mod unlock;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -83,7 +85,12 @@ async fn dispatch(cli: &Cli) -> Result<Code, Failure> {
         Command::Show(show) => show::show(&cli.at, show, cli.json).await,
         Command::Unlock(unlock) => unlock::unlock(&cli.at, unlock, cli.json).await,
         Command::Doctor(doctor) => doctor::doctor(&cli.at, doctor, cli.json).await,
-        _ => Err(Failure::usage("not yet")),
+        Command::Watch(watch) => watch::watch(&cli.at, watch, cli.json).await,
+        Command::Bench(bench) => bench::bench(&cli.at, bench, cli.json).await,
+        // These ask no server.
+        Command::Completions { .. } | Command::Man { .. } => Ok(Code::Done),
+        #[cfg(unix)]
+        Command::Become { .. } => Ok(Code::Done),
     }
 }
 

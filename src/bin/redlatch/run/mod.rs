@@ -231,7 +231,10 @@ impl Shift<'_> {
         };
         let (reason, kill_at) = match loss {
             Losing::Lost(cause) => (cause.to_string(), Instant::now() + self.grace),
-            Losing::Ending(at) => ("it was not renewed, and ends soon".to_owned(), at),
+            Losing::Ending(at) if self.run.lease.is_some() => {
+                ("its lease is nearly over".to_owned(), at)
+            }
+            Losing::Ending(at) => ("it cannot be renewed, and is nearly over".to_owned(), at),
         };
         self.say(&Said::Stopping {
             lock: &self.run.lock,
@@ -239,7 +242,7 @@ impl Shift<'_> {
         });
         if !self.json {
             let name = print::name(&self.run.lock);
-            eprintln!("redlatch: lock {name} is lost: {reason}; stopping the program");
+            eprintln!("redlatch: stopping the program: lock {name}: {reason}");
         }
         job.stop(kill_at, AFTER_KILL).await?;
         Ok(Ended::Stopped)
