@@ -51,7 +51,8 @@ async fn pictures(server: &Server, watch: &Watch, json: bool) -> Result<(), Fail
         while !clock.tick().await {
             board.glance(server).await?;
         }
-        if clock.is_time_to_find() {
+        let last = watch.once || !json;
+        if last || clock.is_time_to_find() {
             board.find(server, &watch.pattern).await?;
         } else {
             board.look(server).await?;
@@ -61,7 +62,7 @@ async fn pictures(server: &Server, watch: &Watch, json: bool) -> Result<(), Fail
         } else {
             print::lines(view::text(&board, &watch.pattern));
         }
-        if watch.once || !json {
+        if last {
             return Ok(());
         }
     }
