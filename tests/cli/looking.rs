@@ -34,7 +34,6 @@ async fn ls_finds_what_matches_among_thousands_of_other_keys() {
         direct.cmd(&["SET", &format!("other:{number}"), "1"]);
         direct.cmd(&["HSET", &format!("hash:{number}"), "name", "x"]);
     }
-    direct.cmd(&["RPUSH", "redisson_lock_queue:{not-a-list-of-owners", "x"]);
     let client = client(&server).await;
     let guard = hold(&client, "orders:1").await;
     let tagged = hold(&client, "orders:{2}x").await;

@@ -91,14 +91,6 @@ pub(crate) enum Command {
         /// The command
         command: Option<String>,
     },
-    /// Takes this process's parent as its life, then becomes the program
-    #[cfg(unix)]
-    #[command(name = "__become", hide = true)]
-    Become {
-        parent: i32,
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        program: Vec<OsString>,
-    },
 }
 
 #[derive(Debug, Args)]

@@ -25,6 +25,12 @@ use self::{
 };
 
 fn main() -> ExitCode {
+    // A word for this command alone, which is in no help.
+    #[cfg(unix)]
+    if let Some(failure) = run::become_program(std::env::args_os()) {
+        eprintln!("redlatch: {failure}");
+        return failure.code.into();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -37,10 +43,6 @@ fn main() -> ExitCode {
     };
     let json = cli.json;
     let outcome = match &cli.command {
-        #[cfg(unix)]
-        Command::Become { parent, program } => {
-            run::become_program(*parent, program).map(|never| match never {})
-        }
         Command::Completions { shell } => {
             clap_complete::generate(
                 *shell,
@@ -89,8 +91,6 @@ async fn dispatch(cli: &Cli) -> Result<Code, Failure> {
         Command::Bench(bench) => bench::bench(&cli.at, bench, cli.json).await,
         // These ask no server.
         Command::Completions { .. } | Command::Man { .. } => Ok(Code::Done),
-        #[cfg(unix)]
-        Command::Become { .. } => Ok(Code::Done),
     }
 }
 

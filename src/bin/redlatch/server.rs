@@ -157,7 +157,7 @@ fn master(line: &str) -> Option<Master> {
     if !flags.contains(&"master") || flags.contains(&"fail") {
         return None;
     }
-    let first = words.nth(4)?;
+    let first = words.nth(5)?;
     let slot: u16 = first.split('-').next()?.parse().ok()?;
     let address = address.split(['@', ',']).next()?.to_owned();
     Some(Master {

@@ -39,9 +39,13 @@ fn not_a_lock(name: &str, kind: &str) -> Failure {
     Failure::usage(format!("{name} is a {kind} of something else, no lock"))
 }
 
-/// A lock that is held, or `None` for another hash.
+/// A lock that is held, or was a moment ago; `None` for another hash.
 pub(crate) async fn hash(server: &Server, name: &str) -> Result<Option<Thing>, Failure> {
     let field = server.key(name, "HRANDFIELD", []).await?;
+    if field == Answer::Nil {
+        // It was freed just now.
+        return free(server, name).await;
+    }
     if !is_field(&text(&field)) {
         return Ok(None);
     }
@@ -49,6 +53,9 @@ pub(crate) async fn hash(server: &Server, name: &str) -> Result<Option<Thing>, F
     let fields: Vec<(String, String)> = pairs(&fields)
         .map(|(field, value)| (field, text(value)))
         .collect();
+    if fields.is_empty() {
+        return free(server, name).await;
+    }
     let Some(mut thing) = read_fields(name, &fields) else {
         return Ok(None);
     };
@@ -122,11 +129,10 @@ async fn free(server: &Server, name: &str) -> Result<Option<Thing>, Failure> {
 /// What stands beside a lock: its queue, its counter, and who listens.
 pub(crate) async fn sides(server: &Server, thing: &mut Thing) -> Result<(), Failure> {
     let names = Names::of(&thing.name);
-    let about = thing.name.clone();
-    let queue = server.ask(&about, "LRANGE", [names.fair_queue.as_str(), "0", "-1"]);
-    let deadlines = [names.fair_deadlines.as_str(), "0", "-1", "WITHSCORES"];
-    let deadlines = server.ask(&about, "ZRANGE", deadlines);
-    let token = server.ask(&about, "GET", [names.fencing_counter.as_str()]);
+    // Each where it is: names with odd braces are all over a cluster.
+    let queue = server.key(&names.fair_queue, "LRANGE", ["0", "-1"]);
+    let deadlines = server.key(&names.fair_deadlines, "ZRANGE", ["0", "-1", "WITHSCORES"]);
+    let token = server.key(&names.fencing_counter, "GET", []);
     let (queue, deadlines, token) = tokio::try_join!(queue, deadlines, token)?;
     let now = epoch_ms();
     let deadlines: Vec<(String, Option<i64>)> = pairs(&deadlines)
@@ -139,7 +145,7 @@ pub(crate) async fn sides(server: &Server, thing: &mut Thing) -> Result<(), Fail
         .into_iter()
         .chain(calls)
         .collect();
-    let heard = hearers(server, &about, &channels).await?;
+    let heard = hearers(server, &channels).await?;
     thing.waiting_clients = heard.iter().take(2).sum();
     for (owner, heard) in owners.into_iter().zip(&heard[2..]) {
         let deadline = deadlines.iter().find(|(of, _)| *of == owner);
@@ -198,8 +204,8 @@ async fn counter(server: &Server, name: &str) -> Result<Thing, Failure> {
     let ttl = number(&server.key(name, "PTTL", []).await?).unwrap_or(-2);
     thing.ttl_ms = u64::try_from(ttl).ok();
     permits(server, &names, &mut thing).await?;
-    let of_semaphore = hearers(server, name, &[names.semaphore_channel]).await?[0];
-    let of_latch = hearers(server, name, &[names.latch_channel]).await?[0];
+    let of_semaphore = hearers(server, &[names.semaphore_channel]).await?[0];
+    let of_latch = hearers(server, &[names.latch_channel]).await?[0];
     if thing.permits_taken > 0 {
         thing.kind = Sort::ExpirableSemaphore;
     } else if of_semaphore > 0 {
@@ -234,7 +240,8 @@ async fn permits(server: &Server, names: &Names, thing: &mut Thing) -> Result<()
 }
 
 /// How many clients hear each of these channels.
-async fn hearers(server: &Server, about: &str, channels: &[String]) -> Result<Vec<u64>, Failure> {
+async fn hearers(server: &Server, channels: &[String]) -> Result<Vec<u64>, Failure> {
+    let about = channels.first().map_or("", String::as_str);
     let mut heard = vec![0; channels.len()];
     let mut add = |answer: &Answer| {
         for (sum, (_, count)) in heard.iter_mut().zip(pairs(answer)) {

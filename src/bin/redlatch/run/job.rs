@@ -1,7 +1,6 @@
 //! The program, and whatever it starts: one process group, which has the terminal where there is one.
 
 use std::{
-    convert::Infallible,
     env,
     ffi::OsString,
     io::{self, IsTerminal},
@@ -26,6 +25,8 @@ use tokio::{
 
 use crate::exit::{Code, Failure};
 
+/// The word by which this command becomes another program.
+const BECOME: &str = "__become";
 /// How often it is looked whether all processes of a group are gone.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -62,9 +63,8 @@ impl Job {
         let children = signal(SignalKind::child()).map_err(cannot)?;
         let mut command = Command::new(env::current_exe().map_err(cannot)?);
         command
-            .arg("__become")
+            .arg(BECOME)
             .arg(process::id().to_string())
-            .arg("--")
             .args(program)
             .env("REDLATCH_LOCK", lock)
             .env_remove("REDLATCH_FENCING_TOKEN")
@@ -179,24 +179,29 @@ impl Job {
     }
 }
 
-/// Becomes the program. On Linux it is killed when `parent`, which holds the lock, dies.
-pub(crate) fn become_program(parent: i32, program: &[OsString]) -> Result<Infallible, Failure> {
+/// Becomes the program, where `words` say so, and comes back only if it cannot. On Linux the program is killed when its
+/// parent, which holds the lock, dies.
+pub(crate) fn become_program(mut words: impl Iterator<Item = OsString>) -> Option<Failure> {
+    if words.nth(1)? != BECOME {
+        return None;
+    }
+    let parent = words
+        .next()
+        .and_then(|parent| parent.to_str()?.parse().ok());
     #[cfg(target_os = "linux")]
     let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
-    if getppid() != Pid::from_raw(parent) {
-        return Err(Failure::new(
+    if parent.map(Pid::from_raw) != Some(getppid()) {
+        return Some(Failure::new(
             Code::Other(126),
             "whoever holds the lock is gone",
         ));
     }
-    let Some((program, words)) = program.split_first() else {
-        return Err(Failure::usage("no program was named"));
-    };
-    let error = process::Command::new(program).args(words).exec();
+    let program = words.next()?;
+    let error = process::Command::new(&program).args(words).exec();
     let code = match error.kind() {
         io::ErrorKind::NotFound => 127,
         _ => 126,
     };
     let message = format!("{}: {error}", program.to_string_lossy());
-    Err(Failure::new(Code::Other(code), message))
+    Some(Failure::new(Code::Other(code), message))
 }

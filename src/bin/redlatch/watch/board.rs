@@ -114,7 +114,7 @@ impl Board {
         let looks = names.iter().map(|name| async move {
             let counter = redlatch::console::Names::of(name).fencing_counter;
             let fields = server.key(name, "HGETALL", []).await;
-            let token = server.ask(name, "GET", [counter.as_str()]).await;
+            let token = server.key(&counter, "GET", []).await;
             (fields, token)
         });
         for (name, (fields, token)) in names
