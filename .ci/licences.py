@@ -31,10 +31,17 @@ ALLOWED = {
 REVIEWED = {
     "base64",  # fields of group locks
     "bytes",  # keys and replies
+    "clap",  # the command's words
+    "clap_complete",  # its completions
+    "clap_mangen",  # its manual page
     "dashmap",  # the tables of names
     "fred",  # the wire
     "futures-util",  # in the tree by fred
     "highway",  # fields of group locks
+    "nix",  # the command: process groups and the terminal
+    "ratatui",  # the command: its live table
+    "serde",  # the command: JSON
+    "serde_json",  # the same
     "tokio",
     "tokio-stream",  # events
     "uuid",  # ids of clients

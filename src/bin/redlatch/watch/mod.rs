@@ -163,7 +163,7 @@ impl Clock {
     async fn tick(&mut self) -> bool {
         self.ticks.tick().await;
         self.count += 1;
-        self.count % LOOKS == 0
+        self.count.is_multiple_of(LOOKS)
     }
 
     fn is_time_to_find(&mut self) -> bool {

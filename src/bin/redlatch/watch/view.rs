@@ -39,10 +39,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, board: &Board, pattern: &str, scroll: 
     ];
     let rows = board.rows().skip(scroll).map(|(row, rate)| line(row, rate));
     let widths = [
-        Constraint::Fill(2),
+        Constraint::Fill(1),
         Constraint::Length(10),
         Constraint::Length(8),
-        Constraint::Fill(1),
+        Constraint::Length(19),
         Constraint::Length(7),
         Constraint::Length(8),
         Constraint::Length(21),
