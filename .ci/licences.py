@@ -88,7 +88,7 @@ def allowed(expression):
 
 
 def version(text):
-    return tuple(int(part) for part in text.split("."))
+    return tuple(int(part) for part in (text + ".0.0").split(".")[:3])
 
 
 def main():
