@@ -31,11 +31,18 @@ ALLOWED = {
 REVIEWED = {
     "base64",  # fields of group locks
     "bytes",  # keys and replies
+    "clap",  # the command's words
+    "clap_complete",  # its completions
+    "clap_mangen",  # its manual page
     "dashmap",  # the tables of names
     "fred",  # the wire
     "futures-util",  # in the tree by fred
     "highway",  # fields of group locks
     "metrics",  # the feature of that name
+    "nix",  # the command: process groups and the terminal
+    "ratatui",  # the command: its live table
+    "serde",  # the command: JSON
+    "serde_json",  # the same
     "tokio",
     "tokio-stream",  # events
     "tracing",  # the feature of that name
@@ -83,7 +90,7 @@ def allowed(expression):
 
 
 def version(text):
-    return tuple(int(part) for part in text.split("."))
+    return tuple(int(part) for part in (text + ".0.0").split(".")[:3])
 
 
 def main():

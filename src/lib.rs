@@ -57,6 +57,7 @@
 //! - `tls-rustls`: `rediss://` addresses, and `Tls` for what the system's authorities do not cover.
 //! - `test-util`: `test_util`, for the tests of an application: a real server of their own or one in memory, and faults on
 //!   request. Meant for `[dev-dependencies]`.
+//! - `cli`: the command `redlatch`, for shells and operators; nothing for programs.
 //!
 //! [operations]: https://docs.rs/crate/redlatch/latest/source/docs/operations.md
 
@@ -66,6 +67,9 @@ mod backoff;
 mod client;
 mod config;
 mod connect;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod console;
 mod coordination;
 mod engine;
 mod error;
