@@ -22,6 +22,8 @@ use crate::{
 
 /// How many leases are waited for what may never come.
 const PATIENCE: u32 = 3;
+/// How many halves of a lease a restarted server is watched: a lock that nobody renews is over by then.
+const WATCHED: u32 = 3;
 /// Until who waits surely waits.
 const SETTLED: Duration = Duration::from_millis(300);
 
@@ -124,7 +126,7 @@ pub(crate) async fn server(
         server.kill();
         server.restart()
     })?;
-    let until = Instant::now() + 2 * lease;
+    let until = Instant::now() + lease * WATCHED / 2;
     let mut figures = Figures::new();
     if let Some(holder) = &mut holder {
         let mut waiting = next(system, &address, lease, &name);

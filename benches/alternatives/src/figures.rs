@@ -10,6 +10,8 @@ pub(crate) enum Metric {
     Alone,
     /// The same of all clients together that want one lock.
     Contended,
+    /// Those of them a second that another client had before.
+    Moved,
     /// Milliseconds from a release to the grant of somebody else.
     WakeUp,
     WakeUpMost,

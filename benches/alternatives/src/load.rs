@@ -147,6 +147,7 @@ fn told(mut sections: Vec<Section>, clients: usize, slice: Duration) -> Figures 
             Metric::Contended,
             sections.len() as f64 / slice.as_secs_f64(),
         ),
+        (Metric::Moved, wake_ups.len() as f64 / slice.as_secs_f64()),
         (Metric::WakeUp, at_share(wake_ups.clone(), 0.5) / 1e3),
         (Metric::WakeUpMost, at_share(wake_ups, 0.99) / 1e3),
         (Metric::WaitLongest, at_share(waits.collect(), 1.0) / 1e3),
@@ -266,6 +267,7 @@ mod tests {
         ];
         let figures = told(apart, 2, Duration::from_secs(2));
         assert_eq!(figures[&Metric::Contended], 2.0);
+        assert_eq!(figures[&Metric::Moved], 1.0);
         assert_eq!(figures[&Metric::WakeUp], 5.0);
         assert_eq!(figures[&Metric::WaitLongest], 25.0);
         assert_eq!(figures[&Metric::Jain], 1.0);

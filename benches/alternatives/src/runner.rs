@@ -1,13 +1,19 @@
 //! All of it: every load with all systems in turns, and then the crashes.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Write,
+    time::Instant,
+};
 
+use redlatch_support::unique_name;
 use tokio::task::JoinSet;
 
 use crate::{
     contender, crash,
     figures::{Figures, Metric, Row},
-    kit::{Result, machine},
+    kit::{Result, Spread, machine},
     load,
     options::{Options, Plan},
     server::{self, Server},
@@ -88,7 +94,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     versions.dedup();
     let mut outcome = Outcome {
         plan,
-        hardware: machine::hardware(),
+        hardware: format!("{}, {}", machine::hardware(), disk()?),
         servers: versions.join(", "),
         missing,
         rows: able.into_iter().map(|one| (one, Row::default())).collect(),
@@ -105,6 +111,26 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         write::write(&outcome)?;
     }
     judge(&outcome)
+}
+
+/// How long the disk takes until it has something: most of what some of them do is to wait for that.
+fn disk() -> Result<String> {
+    const WRITES: usize = 101;
+    let file = std::env::temp_dir().join(unique_name("redlatch-disk"));
+    let mut open = File::create(&file)?;
+    let mut times = Vec::new();
+    for _ in 0..WRITES {
+        let begun = Instant::now();
+        open.write_all(&[0; 4096])?;
+        open.sync_data()?;
+        times.push(begun.elapsed().as_secs_f64() * 1e3);
+    }
+    fs::remove_file(&file)?;
+    let spread = Spread::of(times.into_iter()).ok_or("nothing was written")?;
+    Ok(format!(
+        "a write of 4 KiB is on its disk after {:.1} ms",
+        spread.median
+    ))
 }
 
 /// Those that were named, or all; a name that nobody has is an error.

@@ -133,9 +133,12 @@ fn measured(outcome: &Outcome) -> String {
     for missing in &outcome.missing {
         text += &format!("\nMissing: {missing}.\n");
     }
-    text += SPEED;
-    text += &table::markdown(&table::speed(outcome));
-    text += &plots(&["alone", "contended", "wake-up", "sale"]);
+    text += CYCLES;
+    text += &table::markdown(&table::cycles(outcome));
+    text += &plots(&["alone", "contended", "wake-up"]);
+    text += SALE;
+    text += &table::markdown(&table::sale(outcome));
+    text += &plots(&["sale"]);
     text += CRASHES;
     text += &table::markdown(&table::crashes(outcome));
     text += &plots(&["killed", "standstill"]);
@@ -157,13 +160,16 @@ fn command() -> String {
     command
 }
 
-const SPEED: &str = "\n### Who lives\n\n\
-A *cycle* is one lock and one unlock, with nothing in between. *Wake-up* is from before a release is sent until another client \
-has the lock. *Jain* is 1 where all clients had the lock equally often. In the sale all clients sell until nothing is left: read \
-the stock, write one less, under the lock, in the system's own store; *begun anew* is how often that was in vain for an item that \
-was sold.\n\n";
+const CYCLES: &str = "\n### One lock\n\n\
+A *cycle* is one lock and one unlock, with nothing in between. *Moved* are those that another client had before; who asks again \
+at once and finds the lock free makes many cycles and moves little. *Wake-up* is from before a release is sent until another \
+client has the lock, where it moved. *Jain* is 1 where all clients had the lock equally often.\n\n";
 
-const CRASHES: &str = "\n### Who dies\n\n\
+const SALE: &str = "\n### A flash sale\n\n\
+All clients sell until nothing is left: they read the stock and write one less, under the lock, in the system's own store. \
+*Begun anew* is how often that was in vain for an item that was sold.\n\n";
+
+const CRASHES: &str = "\n### When somebody dies\n\n\
 The holder is a process of its own. *Killed* is SIGKILL: its connection is closed by the kernel. *Frozen* is SIGSTOP: the process \
 stands still with its connections open, as in a pause of a virtual machine; *knows* is from when it goes on until its client says \
 that the lock is lost. Then the server is killed with SIGKILL while a process holds a lock, and is started again at once; of three \
