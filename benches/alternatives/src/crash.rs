@@ -6,7 +6,7 @@ use redlatch_support::unique_name;
 use tokio::{
     sync::mpsc,
     task::{JoinHandle, block_in_place},
-    time::{sleep, sleep_until, timeout},
+    time::{sleep, timeout},
 };
 
 use crate::{
@@ -21,9 +21,11 @@ use crate::{
 };
 
 /// How many leases are waited for what may never come.
-const PATIENCE: u32 = 3;
+pub(crate) const PATIENCE: u32 = 3;
 /// How many halves of a lease a restarted server is watched: a lock that nobody renews is over by then.
 const WATCHED: u32 = 3;
+/// How many leases a standstill may last until it is no longer waited for.
+pub(crate) const STANDSTILL: u32 = 4;
 /// Until who waits surely waits.
 const SETTLED: Duration = Duration::from_millis(300);
 
@@ -141,6 +143,7 @@ pub(crate) async fn server(
         figures.insert(Metric::Told, told);
     }
     // Until it beats again.
+    let until = dead + lease * STANDSTILL;
     let mut seen = Vec::new();
     loop {
         while let Ok(beat) = beats.try_recv() {
@@ -150,7 +153,7 @@ pub(crate) async fn server(
         if again || Instant::now() > until {
             break;
         }
-        sleep_until((Instant::now() + SETTLED).into()).await;
+        sleep(SETTLED).await;
     }
     beats.close();
     let standstill = longest_gap(&seen, dead).map_or(f64::INFINITY, |gap| gap.as_secs_f64());

@@ -1,6 +1,7 @@
 //! The figures as tables.
 
 use crate::{
+    crash::{PATIENCE, STANDSTILL},
     figures::{Metric, Row},
     kit::Spread,
     runner::Outcome,
@@ -72,22 +73,24 @@ pub(crate) fn crashes(outcome: &Outcome) -> Cells {
         "two holders for s",
     ];
     let mut table = vec![head.map(str::to_owned).to_vec()];
-    let leases = outcome.plan.lease.as_secs_f64();
     for (system, row) in &outcome.rows {
-        let never = |metric, limit: f64, word: &str| match row.median(metric) {
-            Some(figure) if figure.is_infinite() => match word {
-                "" => format!("not in {limit:.0} s"),
-                word => word.to_owned(),
-            },
-            other => figure(other, 2),
+        let within = |metric, leases: u32| match row.median(metric) {
+            Some(median) if median.is_infinite() => {
+                format!("not in {} s", (outcome.plan.lease * leases).as_secs())
+            }
+            median => figure(median, 2),
+        };
+        let told = match row.median(Metric::FrozenTold) {
+            Some(median) if median.is_infinite() => "never".to_owned(),
+            median => figure(median, 2),
         };
         let (fate, both) = fate(system, row);
         table.push(vec![
             system.title.to_owned(),
-            never(Metric::Killed, 3.0 * leases, ""),
-            never(Metric::Frozen, 3.0 * leases, ""),
-            never(Metric::FrozenTold, 3.0 * leases, "never"),
-            never(Metric::Standstill, 1.5 * leases, ""),
+            within(Metric::Killed, PATIENCE),
+            within(Metric::Frozen, PATIENCE),
+            told,
+            within(Metric::Standstill, STANDSTILL),
             fate,
             both,
         ]);

@@ -173,7 +173,8 @@ const CRASHES: &str = "\n### When somebody dies\n\n\
 The holder is a process of its own. *Killed* is SIGKILL: its connection is closed by the kernel. *Frozen* is SIGSTOP: the process \
 stands still with its connections open, as in a pause of a virtual machine; *knows* is from when it goes on until its client says \
 that the lock is lost. Then the server is killed with SIGKILL while a process holds a lock, and is started again at once; of three \
-servers, one. *Standstill* is the longest time in which a client that locks and unlocks another name all the time got nothing. \
+servers, one. *Standstill* is the longest time in which a client that locks and unlocks another name all the time got nothing: the start of \
+the server, and the client's own patience (that of ZooKeeper waits twice as long before each try). \
 *Two holders* is from when somebody else got the lock until the holder knew.\n\n";
 
 #[cfg(test)]
