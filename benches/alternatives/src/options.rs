@@ -27,7 +27,7 @@ pub(crate) struct Options {
     #[arg(long, value_delimiter = ',')]
     pub(crate) only: Vec<String>,
     /// In under a minute: does every system that is there run, and does nobody meet anybody? The figures say nothing.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "write")]
     pub(crate) quick: bool,
     /// Gets the servers that are missing, by apt and Maven.
     #[arg(long)]

@@ -28,8 +28,8 @@ const PLOTS: [(&str, &str, Metric, &str, usize); 6] = [
     ),
     (
         "contended",
-        "Many clients, one lock: cycles a second",
-        Metric::Contended,
+        "Many clients, one lock: how often a second another one has it",
+        Metric::Moved,
         "",
         0,
     ),

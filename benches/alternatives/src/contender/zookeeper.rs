@@ -21,6 +21,12 @@ pub(super) struct ZooKeeper {
     node: Option<String>,
 }
 
+/// Whether the connection broke, so that it is not known what became of the request. What the operating system says of the
+/// connection comes as another error than its orderly end.
+fn is_away(error: &Error) -> bool {
+    matches!(error, Error::ConnectionLoss | Error::Custom(_))
+}
+
 /// Again and again while the connection is away. Only for what may be done twice.
 async fn insist<T, F>(mut ask: impl FnMut() -> F) -> Result<T, Error>
 where
@@ -28,7 +34,7 @@ where
 {
     loop {
         match ask().await {
-            Err(Error::ConnectionLoss) => sleep(PAUSE).await,
+            Err(error) if is_away(&error) => sleep(PAUSE).await,
             outcome => return outcome,
         }
     }
@@ -73,7 +79,7 @@ impl ZooKeeper {
             let path = format!("{folder}/{own}");
             match self.client.create(&path, b"", &options).await {
                 Ok((_, sequence)) => return Ok(format!("{own}{sequence}")),
-                Err(Error::ConnectionLoss) => sleep(PAUSE).await,
+                Err(error) if is_away(&error) => sleep(PAUSE).await,
                 Err(error) => return Err(error.into()),
             }
             let (nodes, _) = insist(|| self.client.get_children(folder)).await?;
