@@ -15,6 +15,7 @@ use redlatch::fred::{
 };
 use redlatch_support::Server;
 
+pub(crate) mod machine;
 pub(crate) mod raw;
 pub(crate) mod tool;
 
@@ -69,6 +70,29 @@ impl Spread {
             highest: *sorted.last()?,
         })
     }
+}
+
+/// Jain's index: 1 where all had it equally often, 1/n where one of n had it always.
+pub(crate) fn jain(had: impl Iterator<Item = u64>) -> f64 {
+    let (mut tasks, mut sum, mut squares) = (0.0, 0.0, 0.0);
+    for had in had.map(|had| had as f64) {
+        tasks += 1.0;
+        sum += had;
+        squares += had * had;
+    }
+    if squares > 0.0 {
+        sum * sum / (tasks * squares)
+    } else {
+        0.0
+    }
+}
+
+/// The figure below which this share of them lies.
+pub(crate) fn at_share(mut figures: Vec<u64>, share: f64) -> f64 {
+    figures.sort_unstable();
+    let last = figures.len().saturating_sub(1);
+    let at = (last as f64 * share).round() as usize;
+    figures.get(at).map_or(0.0, |figure| *figure as f64)
 }
 
 /// A client set up as redlatch sets up its own, with these scripts loaded.

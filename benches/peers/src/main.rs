@@ -7,6 +7,8 @@
 //! cargo run --release -p redlatch-peers -- --quick       # does all of it run? says nothing about speed
 //! ```
 
+#[path = "../../kit/bars.rs"]
+mod bars;
 #[path = "../../kit/mod.rs"]
 mod kit;
 

@@ -10,7 +10,7 @@ use redlatch_support::unique_name;
 
 use crate::{
     child::Child,
-    kit::Result,
+    kit::{Result, jain},
     metric::{Figures, Metric},
     options::Plan,
     order::{Order, Section, next, now},
@@ -97,7 +97,7 @@ pub(crate) fn pairs(
     } else {
         let pace = ran.count() * 1e6 / ran.elapsed as f64;
         figures.insert(Metric::Pairs, pace);
-        figures.insert(Metric::Jain, tally::jain(ran.counts.iter().copied()));
+        figures.insert(Metric::Jain, jain(ran.counts.iter().copied()));
     }
     figures.insert(Metric::ClientCpu, client * 1e6 / ran.count());
     // That one prepares names, and the server with it.

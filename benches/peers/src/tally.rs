@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    kit::{at_share, jain},
     metric::{Figures, Metric},
     order::Section,
 };
@@ -44,29 +45,6 @@ pub(crate) fn add(figures: &mut Figures, mut sections: Vec<Section>, start: u64,
     add(Metric::WriteWaitMost, at_share(write_waits, 0.99) / 1e3);
     add(Metric::Jain, jain(had.values().copied()));
     add(Metric::Overlaps, overlaps(&sections) as f64);
-}
-
-/// Jain's index: 1 where all had it equally often, 1/n where one of n had it always.
-pub(crate) fn jain(had: impl Iterator<Item = u64>) -> f64 {
-    let (mut tasks, mut sum, mut squares) = (0.0, 0.0, 0.0);
-    for had in had.map(|had| had as f64) {
-        tasks += 1.0;
-        sum += had;
-        squares += had * had;
-    }
-    if squares > 0.0 {
-        sum * sum / (tasks * squares)
-    } else {
-        0.0
-    }
-}
-
-/// The figure below which this share of them lies.
-fn at_share(mut figures: Vec<u64>, share: f64) -> f64 {
-    figures.sort_unstable();
-    let last = figures.len().saturating_sub(1);
-    let at = (last as f64 * share).round() as usize;
-    figures.get(at).map_or(0.0, |figure| *figure as f64)
 }
 
 /// How many sections began while another was inside that excludes them; sorted by their beginning. A reader excludes
