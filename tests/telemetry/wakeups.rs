@@ -84,10 +84,10 @@ async fn by_a_new_connection() {
 #[tokio::test]
 async fn by_a_loss_inside_this_process() {
     let (server, meter) = (Server::start(), Meter::install());
-    // A hold that is gone is found out about within 300 ms, and nobody looks before 600.
+    // A hold that is gone is found out about within a second, and nobody looks before two.
     let client = connect(server.url(), |builder| {
-        let builder = builder.watchdog_timeout(ms(900)).safety_poll(ms(800));
-        builder.command_timeout(ms(300))
+        let builder = builder.watchdog_timeout(ms(3_000)).safety_poll(ms(2_900));
+        builder.command_timeout(ms(1_000))
     })
     .await;
     let guard = client.lock("a").lock().await.expect("free");
