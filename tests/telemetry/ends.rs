@@ -19,7 +19,7 @@ async fn a_loss_is_counted_by_its_cause() {
     })
     .await;
 
-    let leased = client.lock("leased").lock().lease(ms(100)).await;
+    let leased = client.lock("leased").lock().lease(ms(1_000)).await;
     let leased = leased.expect("free");
     assert_eq!(meter.holds(), 1.0);
     assert_eq!(leased.lost().await, LossCause::LeaseExpired);

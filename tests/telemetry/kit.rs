@@ -8,6 +8,8 @@ use redlatch::{Client, ClientBuilder};
 use redlatch_support::{NOTHING_LEFT, eventually_async};
 use tokio::task::JoinHandle;
 
+use crate::watch;
+
 pub(crate) const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
@@ -58,6 +60,8 @@ pub(crate) struct Meter {
 
 impl Meter {
     pub(crate) fn install() -> Self {
+        // There before any span begins, so that none is taken for one that nobody wants.
+        watch::listen();
         let builder = PrometheusBuilder::new().with_recommended_naming(true);
         let builder = builder.set_buckets(&[0.01, 1.0]).expect("buckets");
         let recorder = Box::leak(Box::new(builder.build_recorder()));
@@ -111,7 +115,12 @@ impl Meter {
 
     /// Waits until a figure is what it should be.
     pub(crate) async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
-        eventually_async(what, secs(10), async || holds(self)).await;
+        let begun = std::time::Instant::now();
+        while !holds(self) {
+            let page = || self.page();
+            assert!(begun.elapsed() < secs(10), "{what}, in vain:\n{}", page());
+            tokio::time::sleep(ms(2)).await;
+        }
     }
 }
 

@@ -1,16 +1,14 @@
-//! A subscriber for one test, and what it has seen.
+//! A subscriber, and what it has seen of one test.
+//!
+//! It is that of the whole process: which spans anybody wants is remembered for all threads, and to set subscribers for some
+//! of them while others begin spans goes wrong now and then. What is seen goes to the test on whose thread it was.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Debug,
-    sync::{Arc, Mutex},
-};
+use std::{cell::RefCell, collections::BTreeMap, fmt::Debug, sync::Once};
 
 use tracing::{
     Event, Level, Subscriber,
     field::{Field, Visit},
     span::{Attributes, Id, Record},
-    subscriber::DefaultGuard,
 };
 use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt, registry::LookupSpan};
 
@@ -35,8 +33,25 @@ impl Seen {
     }
 }
 
-#[derive(Clone, Default)]
-struct Seeing(Arc<Mutex<Vec<Seen>>>);
+thread_local! {
+    /// What is seen on this thread; none while nobody looks.
+    static SEEN: RefCell<Option<Vec<Seen>>> = const { RefCell::new(None) };
+}
+
+fn note(with: impl FnOnce(&mut Vec<Seen>)) {
+    SEEN.with_borrow_mut(|seen| seen.as_mut().map(with));
+}
+
+/// Lets everything be seen from now on.
+pub(crate) fn listen() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let subscriber = tracing_subscriber::registry().with(Seeing);
+        tracing::subscriber::set_global_default(subscriber).expect("the first");
+    });
+}
+
+struct Seeing;
 
 struct Writing<'a>(&'a mut Fields);
 
@@ -56,7 +71,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Seeing {
         attributes.record(&mut Writing(&mut fields));
         let span = context.span(id).expect("it is new");
         let metadata = attributes.metadata();
-        self.0.lock().expect("no panic").push(Seen {
+        let seen = Seen {
             name: metadata.name(),
             target: metadata.target().to_owned(),
             level: *metadata.level(),
@@ -64,21 +79,25 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Seeing {
             parent: span.parent().map(|parent| parent.name()),
             is_event: false,
             id: Some(id.into_u64()),
-        });
+        };
+        note(|all| all.push(seen));
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, _: Context<'_, S>) {
-        let mut seen = self.0.lock().expect("no panic");
-        // Ids are used again, so the latest of that id is meant.
-        let span = (seen.iter_mut()).rfind(|seen| seen.id == Some(id.into_u64()));
-        values.record(&mut Writing(&mut span.expect("it has begun").fields));
+        note(|all| {
+            // Ids are used again, so the latest of that id is meant.
+            let span = (all.iter_mut()).rfind(|seen| seen.id == Some(id.into_u64()));
+            if let Some(span) = span {
+                values.record(&mut Writing(&mut span.fields));
+            }
+        });
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut fields = Fields::new();
         event.record(&mut Writing(&mut fields));
         let metadata = event.metadata();
-        self.0.lock().expect("no panic").push(Seen {
+        let seen = Seen {
             name: metadata.name(),
             target: metadata.target().to_owned(),
             level: *metadata.level(),
@@ -86,31 +105,32 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Seeing {
             parent: context.event_span(event).map(|parent| parent.name()),
             is_event: true,
             id: None,
-        });
+        };
+        note(|all| all.push(seen));
     }
 }
 
-/// The subscriber of this thread, until this is dropped.
-pub(crate) struct Watch {
-    seeing: Seeing,
-    _set: DefaultGuard,
+/// Whoever looks at this thread, until this is dropped.
+pub(crate) struct Watch(());
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        SEEN.set(None);
+    }
 }
 
 impl Watch {
     pub(crate) fn install() -> Self {
-        let seeing = Seeing::default();
-        let subscriber = tracing_subscriber::registry().with(seeing.clone());
-        Self {
-            seeing,
-            _set: tracing::subscriber::set_default(subscriber),
-        }
+        listen();
+        SEEN.set(Some(Vec::new()));
+        Self(())
     }
 
     /// All that the library has told.
     pub(crate) fn all(&self) -> Vec<Seen> {
-        let seen = self.seeing.0.lock().expect("no panic");
-        let ours = seen.iter().filter(|seen| seen.target == "redlatch");
-        ours.cloned().collect()
+        let all = SEEN.with_borrow(|seen| seen.clone().unwrap_or_default());
+        let ours = all.into_iter().filter(|seen| seen.target == "redlatch");
+        ours.collect()
     }
 
     /// All spans of this name, in the order in which they began.
