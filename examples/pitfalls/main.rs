@@ -1,7 +1,7 @@
 //! The locks that everybody writes first, each failing by its own flaw, and then the same story under redlatch.
 //!
 //! ```text
-//! cargo run --example pitfalls              # all of them
+//! cargo run --example pitfalls -- all       # every one
 //! cargo run --example pitfalls -- getset    # one
 //! ```
 //!
@@ -28,7 +28,7 @@ type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 #[command(name = "pitfalls", args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
-    process: Option<Process>,
+    command: Option<Order>,
     /// Which one; all of them, unless said
     story: Option<Story>,
     /// Compares what is said with the blocks of this page
@@ -40,7 +40,9 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
-enum Process {
+enum Order {
+    /// All of them, as without an argument
+    All,
     /// One of the processes that a story stops or kills; it starts these itself.
     #[command(hide = true)]
     Child {
@@ -69,7 +71,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<()> {
-    if let Some(Process::Child { part }) = cli.process {
+    if let Some(Order::Child { part }) = cli.command {
         return child::play(part).await;
     }
     let stories = match &cli.story {
