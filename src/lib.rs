@@ -32,6 +32,8 @@
 //! | many values of one group at once | [`Client::group_lock`] |
 //! | a number of holders at a time | [`Client::semaphore`], [`Client::expirable_semaphore`] |
 //! | waiting until others are done | [`Client::count_down_latch`] |
+//! | one process that leads while the others know who | [`Client::election`] |
+//! | a job that runs once a period, whoever starts it | [`Client::once_per`] |
 //!
 //! Use one kind of lock for a name. Plain, fair, fenced, spin and non-reentrant locks of one name do exclude each other, but
 //! do not all wake each other, and a plain one comes in before a fair queue.
@@ -59,6 +61,7 @@ mod client;
 mod config;
 mod connect;
 mod coordination;
+pub mod election;
 mod engine;
 mod error;
 mod events;
@@ -69,6 +72,7 @@ mod lock;
 mod naming;
 mod owner;
 mod runtime;
+mod schedule;
 mod stats;
 #[cfg(feature = "tls-rustls")]
 mod tls;
@@ -84,6 +88,7 @@ pub use crate::{
         AcquireExpirable, AcquirePermits, CountDownLatch, ExpirablePermit, ExpirableSemaphore,
         PermitId, Semaphore, SemaphorePermit, WaitForLatch,
     },
+    election::{Campaign, Election, Leader, Leadership, Observe},
     engine::close::{CloseReport, Unreleased},
     error::{Error, LossCause, Refusal, Result},
     events::{Event, Events},
@@ -94,6 +99,7 @@ pub use crate::{
         RawMultiLock, Read, ReadWriteLock, Reentrant, Spin, Write,
     },
     owner::Owner,
+    schedule::{Outcome, Schedule},
     stats::Stats,
 };
 
