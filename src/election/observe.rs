@@ -4,10 +4,11 @@ use std::{
     fmt,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use futures_util::stream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_stream::Stream;
 
 use super::{Election, Leader, Names};
@@ -15,6 +16,9 @@ use crate::{
     engine::{jitter, wakeup::Subscription},
     error::Result,
 };
+
+/// Pause before a look that has failed is tried again.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The leaders of an election, from the first poll on. See [`Election::observe`].
 ///
@@ -110,7 +114,11 @@ impl Watch {
                     return Ok(leader);
                 }
                 Ok(_) => {}
-                Err(error) if error.is_retryable() => {}
+                Err(error) if error.is_retryable() => {
+                    // What rang may have been all that will, and is not looked at yet.
+                    self.seen = None;
+                    sleep(jitter(PAUSE)).await;
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -249,7 +249,10 @@ async fn what_is_not_acceptable_is_refused_before_anything_is_sent() {
 
     let longest = &long[1..];
     let leadership = election.campaign(longest.to_vec()).await.expect("just so");
-    let error = leadership.proclaim(long).await.expect_err("too long");
+    let error = leadership
+        .proclaim(long.clone())
+        .await
+        .expect_err("too long");
     assert!(
         matches!(error, Error::InvalidArgument { field: "value", .. }),
         "{error}"
@@ -321,7 +324,7 @@ async fn an_election_lives_on_a_cluster_in_one_slot() {
         let builder = redlatch::Client::builder()
             .cluster(cluster.urls())
             .expect("urls");
-        let client = builder.safety_poll(secs(60)).connect().await;
+        let client = builder.safety_poll(secs(29)).connect().await;
         client.expect("connects")
     };
     let (one, two) = (client().await, client().await);
@@ -355,10 +358,12 @@ async fn candidates_of_one_process_lead_in_the_order_in_which_they_came() {
     let first = election.campaign("0").await.expect("leads");
     let mut waiting = Vec::new();
     for candidate in 1..5 {
-        let waits = client.stats().waits;
         let campaign = election.campaign(candidate.to_string()).into_future();
         waiting.push(tokio::spawn(campaign));
-        eventually_async("it waits", secs(5), async || client.stats().waits > waits).await;
+        eventually_async("it waits", secs(5), async || {
+            client.inspect("order").await.expect("answers").waiting_here == candidate
+        })
+        .await;
     }
     let mut term = first.term();
     first.resign().await.expect("leads");

@@ -383,7 +383,7 @@ async fn many_observers_agree_on_the_last_leader_of_a_quick_succession() {
         assert_eq!(next(&mut leaders).await, None);
         observers.push(tokio::spawn(async move {
             let (mut terms, mut last) = (Vec::new(), None);
-            while last.as_deref() != Some(b"last") {
+            while last.as_deref() != Some(&b"last"[..]) {
                 let leader = leaders.next().await.expect("goes on").expect("no error");
                 if let Some(leader) = leader {
                     terms.push(leader.term);

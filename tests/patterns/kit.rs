@@ -35,7 +35,7 @@ pub(crate) async fn quick(url: &str) -> Client {
 
 /// A client whose looks are far off, so that only messages tell it anything.
 pub(crate) async fn by_message(url: &str) -> Client {
-    connect(url, |builder| builder.safety_poll(secs(60))).await
+    connect(url, |builder| builder.safety_poll(secs(29))).await
 }
 
 /// Closes a client and checks that nothing is left in its tables.
