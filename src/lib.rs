@@ -52,11 +52,14 @@
 //!
 //! # Features
 //!
+//! - `blocking`: `redlatch::blocking`, the same locks for programs without an async runtime.
 //! - `tls-rustls`: `rediss://` addresses, and `Tls` for what the system's authorities do not cover.
 
 pub mod access;
 mod address;
 mod backoff;
+#[cfg(feature = "blocking")]
+pub mod blocking;
 mod client;
 mod config;
 mod connect;

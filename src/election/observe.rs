@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures_util::stream;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_stream::Stream;
 
 use super::{Election, Leader, Names};
@@ -81,8 +81,8 @@ struct Watch {
     subscription: Subscription,
     /// What was told last.
     told: Option<Option<Leader>>,
-    /// How often the channel had rung before the last look.
-    seen: Option<u64>,
+    /// How often the channel had rung before the last look, and how often looks had been wanted.
+    seen: Option<(u64, u64)>,
 }
 
 impl Watch {
@@ -103,11 +103,16 @@ impl Watch {
         let channel = self.subscription.channel();
         let poll = self.election.engine.settings.safety_poll;
         loop {
-            if let Some(seen) = self.seen {
-                // A look is due either way.
-                let _ = timeout(jitter(poll), channel.woken(seen)).await;
+            let wanted = self.election.engine.look_wanted();
+            if let Some((rung, looks)) = self.seen {
+                tokio::select! {
+                    biased;
+                    _ = channel.woken(rung) => {}
+                    _ = wanted.rung(looks) => {}
+                    () = sleep(jitter(poll)) => {}
+                }
             }
-            self.seen = Some(channel.before_try());
+            self.seen = Some((channel.before_try(), wanted.count()));
             match self.election.look(&self.names).await {
                 Ok(leader) if self.told.as_ref() != Some(&leader) => {
                     self.told = Some(leader.clone());

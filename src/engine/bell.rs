@@ -33,6 +33,12 @@ pub(crate) struct Bell {
     told: Notify,
 }
 
+impl Default for Bell {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Bell {
     pub(crate) fn new() -> Self {
         Self {

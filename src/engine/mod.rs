@@ -20,6 +20,7 @@ use tokio::{task::JoinHandle, time::Instant};
 use uuid::Uuid;
 
 use self::{
+    bell::Bell,
     crowd::Crowd,
     desk::Desks,
     detach::{Attendant, Background},
@@ -323,6 +324,11 @@ impl Engine {
     /// A task that ends with the result: see [`Background::attend`].
     pub(crate) fn attend(&self, future: impl Future<Output = ()> + Send + 'static) -> Attendant {
         self.background.attend(future)
+    }
+
+    /// Rings when messages may have been lost, for those who look for themselves.
+    pub(crate) fn look_wanted(&self) -> &Bell {
+        &self.poll.wanted
     }
 
     /// Listens on a channel.

@@ -19,6 +19,7 @@ use tokio::{
 
 use super::{
     Engine, Hashing,
+    bell::Bell,
     desk::Desk,
     jitter,
     protocol::{Batch, Call, FREE},
@@ -47,6 +48,8 @@ pub(crate) struct Poll {
     work: Notify,
     hurry: Notify,
     restless_came: Notify,
+    /// Rings for those who look for themselves, when a look is wanted now.
+    pub(super) wanted: Bell,
 }
 
 /// What a sleeper waits for, and how one looks at it.
@@ -144,6 +147,7 @@ impl Poll {
 
     /// Looks now instead of at the next interval.
     pub(crate) fn now(&self) {
+        self.wanted.ring(Source::Moved);
         self.hurry.notify_one();
         self.work.notify_one();
     }

@@ -217,6 +217,9 @@ async fn a_message_that_is_lost_costs_an_observer_a_look() {
     let observes = connect(&proxy.url(), |builder| builder.safety_poll(ms(500))).await;
     let mut leaders = observes.election("deaf").observe();
     assert_eq!(next(&mut leaders).await, None);
+    let channel = "redlatch_election:{deaf}";
+    let direct = server.direct();
+    eventually_async("it listens", secs(5), async || direct.numsub(channel) == 1).await;
     let dropped = proxy.drop_messages(None, 100);
     let leadership = leads.election("deaf").campaign("x").await.expect("leads");
     let said = Instant::now();
