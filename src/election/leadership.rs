@@ -175,7 +175,6 @@ impl Leadership {
     }
 
     /// The lock beneath, for all that a guard knows.
-    #[must_use]
     pub fn guard(&self) -> &LockGuard<Fenced> {
         &self.guard
     }

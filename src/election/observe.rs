@@ -35,7 +35,7 @@ impl Observe {
         let leaders = stream::unfold(Stage::New(election.clone()), |stage| async move {
             let mut watch = match stage {
                 Stage::New(election) => match Watch::start(election) {
-                    Ok(watch) => watch,
+                    Ok(watch) => Box::new(watch),
                     Err(error) => return Some((Err(error), Stage::Over)),
                 },
                 Stage::Watching(watch) => watch,
@@ -71,7 +71,7 @@ impl fmt::Debug for Observe {
 
 enum Stage {
     New(Election),
-    Watching(Watch),
+    Watching(Box<Watch>),
     Over,
 }
 

@@ -15,6 +15,7 @@ async fn elections(drops: &mut Drops) {
     // Its counter outlives it by design, and is there from now on.
     let leadership = election.campaign("x").await.expect("leads");
     leadership.resign().await.expect("leads");
+    silent(drops).await;
     let name = "election/mod.rs Campaign";
     let make = async || election.campaign("x").wait(ms(30)).into_future();
     drops.each(name, make, async |_, got| drop(got)).await;
@@ -51,6 +52,16 @@ async fn elections(drops: &mut Drops) {
     let make = async || election.campaign("x").wait(ms(30)).into_future();
     drops.each(name, make, async |_, got| drop(got)).await;
     leadership.resign().await.expect("leads");
+    silent(drops).await;
+}
+
+/// Waits until what the last leader said is gone, which is taken back in the background.
+async fn silent(drops: &Drops) {
+    let direct = drops.direct.clone();
+    redlatch_support::eventually_async("it is taken back", secs(5), async || {
+        !direct.exists("redlatch_election:{election}")
+    })
+    .await;
 }
 
 async fn jobs(drops: &mut Drops) {
