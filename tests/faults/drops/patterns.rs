@@ -46,13 +46,13 @@ async fn elections(drops: &mut Drops) {
             assert!(got.is_none_or(|got| got.is_ok()));
         })
         .await;
-    let rival = drops.other.election("election");
-    let leadership = rival.campaign("rival").await.expect("leads");
+    // Somebody who says nothing, and has no task for it.
+    let rival = drops.other.fenced_lock("election");
+    let guard = rival.lock().await.expect("free");
     let name = "election/mod.rs Campaign, busy";
     let make = async || election.campaign("x").wait(ms(30)).into_future();
     drops.each(name, make, async |_, got| drop(got)).await;
-    leadership.resign().await.expect("leads");
-    silent(drops).await;
+    guard.unlock().await.expect("held");
 }
 
 /// Waits until what the last leader said is gone, which is taken back in the background.
