@@ -426,7 +426,22 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// As [`Client::connect`]; [`Error::InvalidArgument`] with the name of the setting that is not acceptable.
-    pub async fn connect(mut self) -> Result<Client> {
+    pub async fn connect(self) -> Result<Client> {
+        let home = |own| {
+            if own {
+                Home::dedicated()
+            } else {
+                Home::current()
+            }
+        };
+        self.connect_on(home).await
+    }
+
+    /// Connects on the runtime that `home` gives, which hears whether a thread of its own is wanted.
+    pub(crate) async fn connect_on(
+        mut self,
+        home: impl FnOnce(bool) -> Result<Home>,
+    ) -> Result<Client> {
         self.settle()?;
         let mut config = self.config.ok_or_else(|| {
             Error::invalid("url", "no server was named: call url() or fred_config()")
@@ -437,11 +452,7 @@ impl ClientBuilder {
             return Err(Error::invalid("database", "a cluster has only database 0"));
         }
         self.opening.log_in(&mut config);
-        let home = if self.dedicated_runtime {
-            Home::dedicated()?
-        } else {
-            Home::current()?
-        };
+        let home = home(self.dedicated_runtime)?;
         let config = self.how.dial(config)?;
         let transport = connect_on(&home, &config, &self.settings).await?;
         let server = format!(

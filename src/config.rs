@@ -263,10 +263,15 @@ impl Settings {
 
 /// Checks a lease that a caller asks for.
 pub(crate) fn check_lease(lease: Duration) -> Result<()> {
-    lease_ms("lease", lease)?;
+    check_lease_as("lease", lease)
+}
+
+/// As [`check_lease`], for one that its caller calls `field`.
+pub(crate) fn check_lease_as(field: &'static str, lease: Duration) -> Result<()> {
+    lease_ms(field, lease)?;
     if lease < SHORTEST_LEASE {
         return Err(Error::invalid(
-            "lease",
+            field,
             format!("{lease:?} is shorter than {SHORTEST_LEASE:?}"),
         ));
     }

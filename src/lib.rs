@@ -32,6 +32,8 @@
 //! | many values of one group at once | [`Client::group_lock`] |
 //! | a number of holders at a time | [`Client::semaphore`], [`Client::expirable_semaphore`] |
 //! | waiting until others are done | [`Client::count_down_latch`] |
+//! | one process that leads while the others know who | [`Client::election`] |
+//! | a job that runs once a period, whoever starts it | [`Client::once_per`] |
 //!
 //! Use one kind of lock for a name. Plain, fair, fenced, spin and non-reentrant locks of one name do exclude each other, but
 //! do not all wake each other, and a plain one comes in before a fair queue.
@@ -52,6 +54,7 @@
 //!
 //! All are off by default, and add to what there is.
 //!
+//! - `blocking`: `redlatch::blocking`, the same locks for programs without an async runtime.
 //! - `metrics`: durations, holds, waiters, losses and wake-ups, by the `metrics` facade. [Names and units][operations].
 //! - `tracing`: spans of acquires, releases and requests, and what [`Client::events`] tells, by the `tracing` crate.
 //! - `tls-rustls`: `rediss://` addresses, and `Tls` for what the system's authorities do not cover.
@@ -64,6 +67,8 @@
 pub mod access;
 mod address;
 mod backoff;
+#[cfg(feature = "blocking")]
+pub mod blocking;
 mod client;
 mod config;
 mod connect;
@@ -71,6 +76,7 @@ mod connect;
 #[doc(hidden)]
 pub mod console;
 mod coordination;
+pub mod election;
 mod engine;
 mod error;
 mod events;
@@ -81,6 +87,7 @@ mod lock;
 mod naming;
 mod owner;
 mod runtime;
+mod schedule;
 mod stats;
 mod telemetry;
 #[cfg(feature = "test-util")]
@@ -99,6 +106,7 @@ pub use crate::{
         AcquireExpirable, AcquirePermits, CountDownLatch, ExpirablePermit, ExpirableSemaphore,
         PermitId, Semaphore, SemaphorePermit, WaitForLatch,
     },
+    election::{Campaign, Election, Leader, Leadership, Observe},
     engine::close::{CloseReport, Unreleased},
     error::{Error, LossCause, Refusal, Result},
     events::{Event, Events},
@@ -109,6 +117,7 @@ pub use crate::{
         RawMultiLock, Read, ReadWriteLock, Reentrant, Spin, Write,
     },
     owner::Owner,
+    schedule::{Outcome, Schedule},
     stats::Stats,
 };
 

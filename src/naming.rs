@@ -64,6 +64,16 @@ pub(crate) fn mark_stem(name: &str) -> String {
     prefixed("redlatch_once", name)
 }
 
+/// The record of who leads, and the channel on which a change of it is announced.
+pub(crate) fn election(name: &str) -> String {
+    prefixed("redlatch_election", name)
+}
+
+/// The record of when a job has run.
+pub(crate) fn schedule(name: &str) -> String {
+    prefixed("redlatch_schedule", name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

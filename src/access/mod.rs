@@ -58,6 +58,10 @@ pub enum Feature {
     CountDownLatch,
     /// [`Client::fenced_cell`](crate::Client::fenced_cell).
     FencedCell,
+    /// [`Client::election`](crate::Client::election).
+    Election,
+    /// [`Client::once_per`](crate::Client::once_per).
+    Schedule,
     /// [`Client::inspect`](crate::Client::inspect).
     Inspect,
     /// Names with a `{` in them, whose other keys and channels are called differently.
@@ -92,6 +96,8 @@ impl Feature {
         Self::ExpirableSemaphore,
         Self::CountDownLatch,
         Self::FencedCell,
+        Self::Election,
+        Self::Schedule,
         Self::Inspect,
         Self::TaggedNames,
         Self::Database,

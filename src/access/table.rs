@@ -134,6 +134,16 @@ pub(super) fn needs(feature: Feature) -> Needs {
             keys: &[name],
             channels: &[],
         },
+        Feature::Election => Needs {
+            commands: &[SCRIPTS, MESSAGES, HASH, &["get", "hmget", "incr"]],
+            keys: &[name, naming::fencing_counter, naming::election],
+            channels: &[naming::lock_channel, naming::election],
+        },
+        Feature::Schedule => Needs {
+            commands: &[SCRIPTS, MESSAGES, HASH, &["set", "time"]],
+            keys: &[name, naming::schedule],
+            channels: &[naming::lock_channel],
+        },
         Feature::Inspect => Needs {
             commands: &[SCRIPTS, &["hgetall", "lrange", "pttl", "pubsub|numsub"]],
             keys: &[name, naming::fair_queue],

@@ -98,6 +98,24 @@ fn scripts(feature: Feature) -> &'static [&'static str] {
             "probe/latch",
         ],
         Feature::FencedCell => &["fencing/claim", "fencing/set"],
+        Feature::Election => &[
+            "fenced/acquire",
+            "fenced/pass",
+            "reentrant/release",
+            "renew/hash",
+            "probe/ttl",
+            "election/proclaim",
+            "election/withdraw",
+            "election/look",
+        ],
+        Feature::Schedule => &[
+            "reentrant/acquire",
+            "reentrant/release",
+            "reentrant/pass",
+            "renew/hash",
+            "schedule/look",
+            "schedule/finish",
+        ],
         Feature::Inspect => &["inspect/hash"],
         Feature::TaggedNames
         | Feature::Database
@@ -148,7 +166,7 @@ fn plain(feature: Feature) -> &'static [&'static str] {
             "unsubscribe",
             "waitaof",
         ],
-        Feature::GroupLock | Feature::TaggedNames => &[],
+        Feature::GroupLock | Feature::Election | Feature::Schedule | Feature::TaggedNames => &[],
     }
 }
 
@@ -368,6 +386,8 @@ fn document() -> String {
         ("`ExpirableSemaphore`", Feature::ExpirableSemaphore),
         ("`CountDownLatch`", Feature::CountDownLatch),
         ("`FencedCell`", Feature::FencedCell),
+        ("`Election`", Feature::Election),
+        ("`Schedule`", Feature::Schedule),
         ("`Inspect`", Feature::Inspect),
     ] {
         row(

@@ -35,6 +35,12 @@ pub(crate) struct Bell {
     told: Notify,
 }
 
+impl Default for Bell {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Bell {
     pub(crate) fn new() -> Self {
         Self {

@@ -14,7 +14,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::{runtime::Handle, sync::Notify};
+use tokio::{runtime::Handle, sync::Notify, task::JoinHandle};
 
 /// Counts what goes on behind callers' backs, so that closing can wait for it.
 #[derive(Debug)]
@@ -71,6 +71,11 @@ impl Background {
         });
     }
 
+    /// Runs `future` on the client's runtime for as long as the result lives. Closing does not wait for it.
+    pub(crate) fn attend(&self, future: impl Future<Output = ()> + Send + 'static) -> Attendant {
+        Attendant(self.runtime.spawn(future))
+    }
+
     /// Waits until nothing goes on.
     pub(crate) async fn idle(&self) {
         loop {
@@ -87,6 +92,16 @@ impl Background {
     /// How much goes on.
     pub(crate) fn count(&self) -> usize {
         self.running.count.load(Ordering::Acquire)
+    }
+}
+
+/// A task that ends with whom it serves.
+#[derive(Debug)]
+pub(crate) struct Attendant(JoinHandle<()>);
+
+impl Drop for Attendant {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -20,9 +20,10 @@ use tokio::{task::JoinHandle, time::Instant};
 use uuid::Uuid;
 
 use self::{
+    bell::Bell,
     crowd::Crowd,
     desk::Desks,
-    detach::Background,
+    detach::{Attendant, Background},
     fork::Process,
     once::Marks,
     poll::Poll,
@@ -33,7 +34,7 @@ use self::{
     script::Command,
     tokens::Tokens,
     transport::{Fault, PubSub, Reply, Request, Signal, Transport},
-    wakeup::Wakeups,
+    wakeup::{Subscription, Wakeups},
 };
 use crate::{
     config::Settings,
@@ -316,6 +317,31 @@ impl Engine {
                 Err(fault) => return Err(describe(name, fault, false)),
             }
         }
+    }
+
+    /// Runs in the background what may be repeated and may be lost, also while the client closes.
+    pub(crate) fn tell(self: &Arc<Self>, command: Command) {
+        let engine = self.clone();
+        self.background.spawn(async move {
+            let deadline = Instant::now() + engine.settings.command_timeout;
+            // What it leaves undone ends by itself.
+            let _ = engine.run(command, deadline).await;
+        });
+    }
+
+    /// A task that ends with the result: see [`Background::attend`].
+    pub(crate) fn attend(&self, future: impl Future<Output = ()> + Send + 'static) -> Attendant {
+        self.background.attend(future)
+    }
+
+    /// Rings when messages may have been lost, for those who look for themselves.
+    pub(crate) fn look_wanted(&self) -> &Bell {
+        &self.poll.wanted
+    }
+
+    /// Listens on a channel.
+    pub(crate) fn subscribe(&self, channel: &Bytes) -> Subscription {
+        self.wakeups.subscribe(channel)
     }
 
     /// How changes are announced and heard.

@@ -19,6 +19,7 @@ use tokio::{
 
 use super::{
     Engine, Hashing,
+    bell::Bell,
     desk::Desk,
     jitter,
     protocol::{Batch, Call, FREE},
@@ -49,6 +50,8 @@ pub(crate) struct Poll {
     /// Whether it is wanted since a connection came back.
     reconnected: AtomicBool,
     restless_came: Notify,
+    /// Rings for those who look for themselves, when a look is wanted now.
+    pub(super) wanted: Bell,
 }
 
 /// What a sleeper waits for, and how one looks at it.
@@ -146,6 +149,7 @@ impl Poll {
 
     /// Looks now instead of at the next interval.
     pub(crate) fn now(&self) {
+        self.wanted.ring(Source::Moved);
         self.hurry.notify_one();
         self.work.notify_one();
     }

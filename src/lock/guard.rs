@@ -45,7 +45,6 @@ impl<K: Kind> LockGuard<K> {
     }
 
     /// What the engine knows of it.
-    #[cfg(test)]
     pub(crate) fn grip(&self) -> &Grip {
         &self.grip
     }

@@ -132,6 +132,8 @@ works! {
     expirable_semaphore: ExpirableSemaphore, expirable_lives;
     count_down_latch: CountDownLatch, latch_lives;
     fenced_cell: FencedCell, cell_lives;
+    election: Election, election_lives;
+    schedule: Schedule, job_lives;
     inspection: Inspect, inspect;
 }
 
@@ -277,6 +279,56 @@ async fn cell_lives(rig: &Rig, name: &'static str) {
     );
     let late = cell.set(redlatch::FencingToken::new(2), "late").await;
     late.expect_err("came late");
+    rig.server.direct().flushall();
+}
+
+async fn election_lives(rig: &Rig, name: &'static str) {
+    let (mine, theirs) = (rig.one.election(name), rig.two.election(name));
+    let mut leaders = theirs.observe();
+    let mut told = async || {
+        let next = tokio_stream::StreamExt::next(&mut leaders);
+        let next = next.await.expect("goes on").expect("no error");
+        next.map(|leader| leader.value)
+    };
+    assert_eq!(told().await, None);
+    let leadership = mine.campaign("mine").await.expect("leads");
+    assert_eq!(told().await.expect("leads"), "mine");
+    leadership.proclaim("mine still").await.expect("leads");
+    assert_eq!(told().await.expect("leads"), "mine still");
+    let waiting = tokio::spawn(theirs.campaign("theirs").wait(secs(20)).into_future());
+    asleep(&rig.two, 1).await;
+    let again = tokio::spawn(mine.campaign("mine again").wait(secs(20)).into_future());
+    asleep(&rig.one, 1).await;
+    tokio::time::sleep(ms(700)).await;
+    leadership.resign().await.expect("leads");
+    let (one, two) = tokio::join!(
+        async { waiting.await.expect("joins").expect("leads").resign().await },
+        async { again.await.expect("joins").expect("leads").resign().await },
+    );
+    one.expect("leads");
+    two.expect("leads");
+    drop(leaders);
+    // The counter stays for ever.
+    rig.server.direct().flushall();
+}
+
+async fn job_lives(rig: &Rig, name: &'static str) {
+    let (mine, theirs) = (
+        rig.one.once_per(name, secs(60)),
+        rig.two.once_per(name, secs(60)),
+    );
+    let outcome = mine
+        .run_if_due(async {
+            // Renewed meanwhile.
+            tokio::time::sleep(ms(700)).await;
+            theirs.run_if_due(async {}).await.expect("answers")
+        })
+        .await;
+    let Ok(redlatch::Outcome::Ran(other)) = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert!(matches!(other, redlatch::Outcome::NotDue), "{other:?}");
+    assert!(theirs.due_in().await.expect("answers").is_some());
     rig.server.direct().flushall();
 }
 

@@ -104,6 +104,17 @@ async fn call(client: &Client, which: u64, name: &str) -> Result<()> {
             cell.get().await.map(|_| ())
         }
         10 => client.inspect(of("lock")).await.map(|_| ()),
+        11 => {
+            let election = client.election(of("election"));
+            let leadership = election.campaign("x").wait(ms(300)).await?;
+            leadership.proclaim("y").await?;
+            election.leader().await?;
+            leadership.resign().await
+        }
+        12 => {
+            let job = client.once_per(of("job"), ms(10));
+            job.run_if_due(async {}).await.map(|_| ())
+        }
         _ => {
             let raw = client.rlock(of("raw"));
             raw.try_lock().await?;
@@ -129,7 +140,7 @@ async fn nonsense(seed: u64, number: u64) {
     let mut dice = Dice::new(seed, number);
     let (mut refused, mut went) = (0, 0);
     for turn in 0..CALLS {
-        let which = dice.below(12);
+        let which = dice.below(14);
         let name = format!("nonsense-{number}-{turn}");
         let verb = ["EVALSHA", "*"][usize::from(dice.below(4) == 0)];
         let mut rules = Vec::new();
@@ -154,7 +165,7 @@ async fn nonsense(seed: u64, number: u64) {
     }
     println!("client {number}: {went} went through, {refused} failed");
     // And all is well again.
-    for which in 0..12 {
+    for which in 0..14 {
         let name = format!("sense-{number}");
         let begun = Instant::now();
         while let Err(error) = call(&client, which, &name).await {

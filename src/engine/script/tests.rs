@@ -5,10 +5,11 @@ use std::{collections::BTreeSet, fs, path::Path};
 use super::*;
 use crate::{
     access::{self, tests::same},
-    coordination,
+    coordination, election,
     engine::protocol::{Ask, Call, Question, Rest},
     fencing,
     lock::{self, fair, fenced, group, read_write, reentrant, spin},
+    schedule,
 };
 
 /// What a header declares: single slots by number, or a pattern with `i` for a list.
@@ -65,6 +66,8 @@ fn all_scripts() -> Vec<&'static Script> {
     scripts.extend(spin::SCRIPTS);
     scripts.extend(group::SCRIPTS);
     scripts.extend(fencing::SCRIPTS);
+    scripts.extend(election::SCRIPTS);
+    scripts.extend(schedule::SCRIPTS);
     scripts.extend(access::SCRIPTS);
     scripts.extend(coordination::scripts());
     scripts
