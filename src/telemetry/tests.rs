@@ -7,9 +7,10 @@ fn every_kind_that_scripts_are_for_has_keys_of_its_own() {
 
     use super::meters::KINDS;
 
-    // Folders that hold what several kinds share.
+    // Folders that hold what several kinds share, and what is built on one of them.
     let shared = [
-        "access", "fencing", "gather", "inspect", "probe", "publish", "renew",
+        "access", "election", "fencing", "gather", "inspect", "probe", "publish", "renew",
+        "schedule",
     ];
     let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/src/scripts");
     let folders = fs::read_dir(scripts).expect("a folder").map(|entry| {

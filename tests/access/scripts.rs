@@ -68,6 +68,12 @@ async fn use_all(client: &Client, name: &str) {
     cell.claim(token).await.expect("the first");
     cell.set(token, HOSTILE).await.expect("the newest");
     client.inspect(of("lock")).await.expect("answers");
+    let election = client.election(of("election"));
+    let leading = election.campaign(HOSTILE).await.expect("nobody leads");
+    assert!(election.leader().await.expect("answers").is_some());
+    leading.resign().await.expect("led");
+    let job = client.once_per(of("job"), ms(50));
+    job.run_if_due(async { 1 }).await.expect("answers");
 }
 
 #[tokio::test]

@@ -21,6 +21,9 @@ pub(super) async fn all(drops: &mut Drops) {
     let name = "access/self_test.rs self_test_under";
     drops.each(name, make, async |_, _| ()).await;
 
+    let make = async || client.ask("x", "PTTL", ["x".into()]);
+    drops.each("console.rs ask", make, async |_, _| ()).await;
+
     // `each` looks at the connections.
     let closed = async |got: Option<redlatch::Result<Client>>| {
         if let Some(client) = got {
