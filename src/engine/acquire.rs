@@ -89,7 +89,7 @@ impl Engine {
         admits: bool,
     ) -> Result<Option<SlotRef>> {
         let now = Instant::now();
-        if let Some(slot) = name.find(&call.field)
+        if let Some(slot) = name.own(call)
             && slot.live(now) > 0
         {
             call.check_reentry()?;

@@ -112,6 +112,13 @@ pub(crate) struct NameRef {
     name: Arc<Name>,
 }
 
+/// Whether a slot counts what `call` is about. A reader and a plain lock's owner have the same field, and never one hold in
+/// common: what one kind is told says nothing about the other's.
+fn is_of(slot: &Slot, call: &Call) -> bool {
+    let counted = |call: &Call| call.protocol.renewal().name;
+    slot.call.field == call.field && counted(&slot.call) == counted(call)
+}
+
 impl NameRef {
     pub(crate) fn get(engine: &Arc<Engine>, key: &Bytes) -> Self {
         let name = {
@@ -133,7 +140,14 @@ impl NameRef {
         }
     }
 
-    /// The slot of `call`'s owner, if it has one.
+    /// The slot of `call`'s owner and kind, if there is one.
+    pub(crate) fn own(&self, call: &Call) -> Option<SlotRef> {
+        let inner = self.name.inner();
+        let slot = inner.slots.iter().find(|slot| is_of(slot, call));
+        slot.map(|slot| SlotRef::new(&self.engine, &self.name, slot))
+    }
+
+    /// A slot with this field, if there is one.
     pub(crate) fn find(&self, field: &Bytes) -> Option<SlotRef> {
         let inner = self.name.inner();
         inner
@@ -146,11 +160,7 @@ impl NameRef {
     /// The slot of `call`'s owner, made where there is none.
     pub(crate) fn slot(&self, call: &Call) -> SlotRef {
         let mut inner = self.name.inner();
-        let slot = match inner
-            .slots
-            .iter()
-            .find(|slot| slot.call.field == call.field)
-        {
+        let slot = match inner.slots.iter().find(|slot| is_of(slot, call)) {
             Some(slot) => slot.clone(),
             None => {
                 let mut slot = Slot::new(call.clone(), self.engine.next_number());

@@ -162,7 +162,7 @@ impl Engine {
     /// Releases the latest hold without a guard of `call`'s owner.
     pub(crate) async fn release_loose(self: &Arc<Self>, call: &Call) -> Result<()> {
         let now = Instant::now();
-        let slot = NameRef::get(self, &call.name).find(&call.field);
+        let slot = NameRef::get(self, &call.name).own(call);
         let taken = slot.and_then(|slot| {
             self.expire(&slot, now);
             slot.take_loose(now).map(|taken| (slot, taken))

@@ -448,6 +448,21 @@ async fn a_release_that_is_polled_once_hands_over() {
     close(client).await;
 }
 
+/// What a reader is told of its owner's field says nothing about the plain lock that the same owner holds.
+#[tokio::test]
+async fn a_reader_that_is_refused_takes_nothing_from_its_owners_plain_lock() {
+    let (client, name) = (client().await, name("refused-reader"));
+    let owner = Owner::fresh();
+    let guard = client.lock(name.as_str()).with_owner(owner).lock().await;
+    let guard = guard.expect("free");
+    let reader = client.read_write_lock(name.as_str()).with_owner(owner);
+    assert!(reader.try_read().await.expect("answers").is_none());
+    assert!(!guard.is_lost());
+    guard.unlock().await.expect("held");
+    assert!(!direct().exists(&name), "nobody has it");
+    close(client).await;
+}
+
 /// An owner that waits for two kinds of one name at once, which share its field on the server, is served by its line.
 #[tokio::test]
 async fn a_line_lives_on_whose_heir_waits_for_another_kind_too() {

@@ -9,18 +9,23 @@ use crate::{
     tale::Tale,
 };
 
-pub(crate) async fn setnx_forever(tale: &Tale) -> Result<()> {
+/// A dies right after its `SETNX`.
+fn left_behind(tale: &Tale, so: &str) -> Result<()> {
     let server = Server::builder().try_start()?;
-    tale.part("SETNX lock, work, DEL lock");
     let mut a = Actor::start(&["plain", &server.port().to_string(), "SETNX lock A"])?;
     tale.does("A", &a.said()?);
     a.kill(tale)?;
     let b = Plain::new("B", &server, tale);
     let taken = b.says("SETNX lock B")?;
     let left = b.says("PTTL lock")?;
-    tale.so(
+    tale.so(so, taken == "0" && left == "-1")
+}
+
+pub(crate) async fn setnx_forever(tale: &Tale) -> Result<()> {
+    tale.part("SETNX lock, work, DEL lock");
+    left_behind(
+        tale,
         "nobody gets in any more until somebody deletes it by hand",
-        taken == "0" && left == "-1",
     )?;
 
     tale.part("redlatch");
@@ -38,18 +43,8 @@ pub(crate) async fn setnx_forever(tale: &Tale) -> Result<()> {
 }
 
 pub(crate) async fn setnx_then_expire(tale: &Tale) -> Result<()> {
-    let server = Server::builder().try_start()?;
     tale.part("SETNX lock, EXPIRE lock 10, work, DEL lock");
-    let mut a = Actor::start(&["plain", &server.port().to_string(), "SETNX lock A"])?;
-    tale.does("A", &a.said()?);
-    a.kill(tale)?;
-    let b = Plain::new("B", &server, tale);
-    let taken = b.says("SETNX lock B")?;
-    let left = b.says("PTTL lock")?;
-    tale.so(
-        "the EXPIRE that should have come second never does",
-        taken == "0" && left == "-1",
-    )?;
+    left_behind(tale, "the EXPIRE that should have come second never does")?;
 
     tale.part("redlatch");
     let server = Server::builder().try_start()?;
