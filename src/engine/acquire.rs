@@ -212,7 +212,7 @@ impl Engine {
                 {
                     Ok(reply) => {
                         if let Some(Released::Freed { turn, .. }) = Released::decode(&reply) {
-                            engine.call_here(slot.name(), turn.as_ref());
+                            engine.call_here(&slot, turn.as_ref());
                         }
                         return;
                     }

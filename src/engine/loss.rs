@@ -36,7 +36,7 @@ impl Engine {
         for channel in slot.channels() {
             channel.wake(Source::Release);
         }
-        self.call_here(slot.name(), None);
+        self.call_here(slot, None);
     }
 
     /// Loses what is over by the local clock, and finds out what the server has where that does not end by itself.

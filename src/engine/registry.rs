@@ -112,11 +112,11 @@ pub(crate) struct NameRef {
     name: Arc<Name>,
 }
 
-/// Whether a slot counts what `call` is about. A reader and a plain lock's owner have the same field, and never one hold in
-/// common: what one kind is told says nothing about the other's.
-fn is_of(slot: &Slot, call: &Call) -> bool {
+/// Whether a slot is the one of `field` that counts what `call`'s kind does. A reader and a plain lock's owner have the same
+/// field, and never one hold in common: what one kind is told says nothing about the other's.
+fn is_of(slot: &Slot, call: &Call, field: &Bytes) -> bool {
     let counted = |call: &Call| call.protocol.renewal().name;
-    slot.call.field == call.field && counted(&slot.call) == counted(call)
+    slot.call.field == *field && counted(&slot.call) == counted(call)
 }
 
 impl NameRef {
@@ -142,25 +142,30 @@ impl NameRef {
 
     /// The slot of `call`'s owner and kind, if there is one.
     pub(crate) fn own(&self, call: &Call) -> Option<SlotRef> {
+        self.alike(call, &call.field)
+    }
+
+    /// The slot of the owner `field` that counts what `call`'s kind does, if there is one.
+    pub(crate) fn alike(&self, call: &Call, field: &Bytes) -> Option<SlotRef> {
+        self.first(|slot| is_of(slot, call, field))
+    }
+
+    /// A slot with this field, if there is one; for fields that one kind alone has.
+    pub(crate) fn find(&self, field: &Bytes) -> Option<SlotRef> {
+        self.first(|slot| slot.call.field == *field)
+    }
+
+    fn first(&self, fits: impl Fn(&Slot) -> bool) -> Option<SlotRef> {
         let inner = self.name.inner();
-        let slot = inner.slots.iter().find(|slot| is_of(slot, call));
+        let slot = inner.slots.iter().find(|slot| fits(slot));
         slot.map(|slot| SlotRef::new(&self.engine, &self.name, slot))
     }
 
-    /// A slot with this field, if there is one.
-    pub(crate) fn find(&self, field: &Bytes) -> Option<SlotRef> {
-        let inner = self.name.inner();
-        inner
-            .slots
-            .iter()
-            .find(|slot| slot.call.field == *field)
-            .map(|slot| SlotRef::new(&self.engine, &self.name, slot))
-    }
-
-    /// The slot of `call`'s owner, made where there is none.
+    /// The slot of `call`'s owner and kind, made where there is none.
     pub(crate) fn slot(&self, call: &Call) -> SlotRef {
         let mut inner = self.name.inner();
-        let slot = match inner.slots.iter().find(|slot| is_of(slot, call)) {
+        let own = |slot: &&Arc<Slot>| is_of(slot, call, &call.field);
+        let slot = match inner.slots.iter().find(own) {
             Some(slot) => slot.clone(),
             None => {
                 let mut slot = Slot::new(call.clone(), self.engine.next_number());

@@ -355,7 +355,7 @@ impl Engine {
             Released::Kept => slot.settled(holds),
             Released::Freed { heard, turn, .. } => {
                 slot.settled(holds);
-                self.call_here(slot.name(), turn.as_ref());
+                self.call_here(slot, turn.as_ref());
                 if !heard {
                     self.events.tell(|| Event::WakeUpRefused {
                         name: slot.call.shown.clone(),
@@ -371,15 +371,16 @@ impl Engine {
             Released::NotHeld => {
                 let losses = slot.absent(generation, !doubtful);
                 self.report_losses(slot, losses);
-                self.call_here(slot.name(), None);
+                self.call_here(slot, None);
             }
         }
     }
 
-    /// The lock is free, and it is this owner's turn, where the server keeps a queue. One of this process that hears nothing
-    /// is told; where it is another's turn, all who hear nothing are to listen.
-    pub(super) fn call_here(&self, name: &NameRef, turn: Option<&Bytes>) {
-        let next = turn.and_then(|field| name.find(field));
+    /// The lock of `slot` is free, and it is this owner's turn, where the server keeps a queue. One of this process that hears
+    /// nothing is told; where it is another's turn, all who hear nothing are to listen.
+    pub(super) fn call_here(&self, slot: &SlotRef, turn: Option<&Bytes>) {
+        let name = slot.name();
+        let next = turn.and_then(|field| name.alike(&slot.call, field));
         match next.map(|slot| slot.call.protocol.wake(&slot.call)) {
             Some(Wake::Channel(channel)) => self.wakeups.tell_deaf(&channel),
             _ => name.line(Admission::Each, |line| line.resting.rouse_deaf()),

@@ -32,8 +32,10 @@ use super::{
     unexpected,
     wakeup::{Channel, Source},
 };
-use crate::error::{Error, Result};
-use crate::telemetry;
+use crate::{
+    error::{Error, Result},
+    telemetry,
+};
 
 /// Shorter silences are no news.
 const SILENCE: Duration = Duration::from_millis(100);
