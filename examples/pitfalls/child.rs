@@ -62,23 +62,18 @@ pub(crate) async fn play(part: Part) -> Result<()> {
                 members.push(client(url).await?.lock("lock"));
             }
             let guard = MultiLock::majority(members)?.lock().await?;
-            say(if guard.is_lost() { "lost" } else { "held" })?;
-            heard()?;
-            let reply = Direct::new(store).try_cmd(&["SET", "stock", "A's"])?;
-            say(&format!("SET stock A's -> {}", shown(&reply)))?;
+            look(guard.is_lost())?;
+            write(store)?;
         }
         Part::Checked { store, url } => {
             let guard = client(&url).await?.lock("lock").lock().await?;
-            say(if guard.is_lost() { "lost" } else { "held" })?;
-            heard()?;
-            let reply = Direct::new(store).try_cmd(&["SET", "stock", "A's"])?;
-            say(&format!("SET stock A's -> {}", shown(&reply)))?;
+            look(guard.is_lost())?;
+            write(store)?;
         }
         Part::Fenced { url } => {
             let client = client(&url).await?;
             let guard = client.fenced_lock("lock").lock().await?;
-            say(if guard.is_lost() { "lost" } else { "held" })?;
-            heard()?;
+            look(guard.is_lost())?;
             let token = guard.grant();
             match client.fenced_cell("stock").set(token, "A's").await {
                 Ok(()) => say("written")?,
@@ -87,6 +82,17 @@ pub(crate) async fn play(part: Part) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Its last look before it writes, and what comes between the two.
+fn look(is_lost: bool) -> Result<()> {
+    say(if is_lost { "lost" } else { "held" })?;
+    heard()
+}
+
+fn write(store: u16) -> Result<()> {
+    let reply = Direct::new(store).try_cmd(&["SET", "stock", "A's"])?;
+    say(&format!("SET stock A's -> {}", shown(&reply)))
 }
 
 fn say(line: &str) -> Result<()> {

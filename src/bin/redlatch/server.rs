@@ -117,11 +117,7 @@ impl Server {
         verb: &str,
         words: impl IntoIterator<Item = &'a str>,
     ) -> Result<Answer, Failure> {
-        let words: Vec<Bytes> = words
-            .into_iter()
-            .map(|word| word.to_owned().into())
-            .collect();
-        Ok(self.client.ask(about.to_owned(), verb, words).await?)
+        self.send(about.to_owned().into(), verb, words).await
     }
 
     /// Asks about a key, which is the first word.
@@ -141,11 +137,20 @@ impl Server {
         verb: &str,
         words: impl IntoIterator<Item = &'a str>,
     ) -> Result<Answer, Failure> {
+        self.send(master.about.clone(), verb, words).await
+    }
+
+    async fn send<'a>(
+        &self,
+        about: Bytes,
+        verb: &str,
+        words: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Answer, Failure> {
         let words: Vec<Bytes> = words
             .into_iter()
             .map(|word| word.to_owned().into())
             .collect();
-        Ok(self.client.ask(master.about.clone(), verb, words).await?)
+        Ok(self.client.ask(about, verb, words).await?)
     }
 }
 
