@@ -64,6 +64,8 @@
 //!
 //! [operations]: https://docs.rs/crate/redlatch/latest/source/docs/operations.md
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod access;
 mod address;
 mod backoff;

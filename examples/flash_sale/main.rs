@@ -1,7 +1,7 @@
 //! A flash sale, three times over: with no lock, with the lock everybody writes first, and with redlatch.
 //!
 //! ```text
-//! cargo run --release --example flash_sale
+//! cargo run --example flash_sale
 //! ```
 //!
 //! Several worker processes with several tasks each sell one stock. Selling a piece is a read, a moment of thought and a

@@ -1,8 +1,8 @@
 //! A flash sale that can be watched from outside: metrics for Prometheus to scrape, and spans on the terminal.
 //!
 //! ```text
-//! cargo run --release --example telemetry                         # a table, and what a scrape said of the same sale
-//! cargo run --release --example telemetry -- --spans --stock 4    # and every span, as it ends
+//! cargo run --example telemetry                         # a table, and what a scrape said of the same sale
+//! cargo run --example telemetry -- --spans --stock 4    # and every span, as it ends
 //! ```
 //!
 //! Where to read on:

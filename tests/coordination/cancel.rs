@@ -36,9 +36,22 @@ async fn dropping_a_waiter_at_every_poll_leaves_nothing() {
     let latch = client.count_down_latch(format!("{name}-latch"));
     latch.try_set_count(1).await.expect("answers");
     for polls in 0..25 {
-        drop(polled(polls, semaphore.acquire().wait(ms(300)).into_future()).await);
-        drop(polled(polls, expirable.acquire().wait(ms(300)).into_future()).await);
-        drop(polled(polls, latch.wait().limit(ms(300)).into_future()).await);
+        // Each in a task of its own, so that none is polled for what another one hears.
+        let (one, some, gate) = (semaphore.clone(), expirable.clone(), latch.clone());
+        let drops = [
+            tokio::spawn(async move {
+                drop(polled(polls, one.acquire().wait(ms(300)).into_future()).await);
+            }),
+            tokio::spawn(async move {
+                drop(polled(polls, some.acquire().wait(ms(300)).into_future()).await);
+            }),
+            tokio::spawn(async move {
+                drop(polled(polls, gate.wait().limit(ms(300)).into_future()).await);
+            }),
+        ];
+        for dropped in drops {
+            dropped.await.expect("never panics");
+        }
         until_nothing_is_left(&client).await;
     }
     assert_eq!(value(&direct, &name), None);

@@ -23,8 +23,9 @@ pub(crate) fn micros() -> u64 {
     u64::try_from(now.expect("after 1970").as_micros()).expect("before the year 500000")
 }
 
-/// Clusters that tests have for themselves at a time: each is six processes, and what they measure is time.
-static STAGES: Semaphore = Semaphore::const_new(2);
+/// As many clusters do tests have for themselves at a time: each is six processes, and what they measure is time.
+const AT_A_TIME: u32 = 4;
+static STAGES: Semaphore = Semaphore::const_new(AT_A_TIME as usize);
 
 /// A cluster of a test's own.
 pub(crate) struct Stage {
@@ -58,7 +59,7 @@ pub(crate) async fn stage_with(settings: impl FnOnce(ClusterBuilder) -> ClusterB
 pub(crate) async fn lone_stage_with(
     settings: impl FnOnce(ClusterBuilder) -> ClusterBuilder,
 ) -> Stage {
-    let permit = STAGES.acquire_many(2).await.expect("never closed");
+    let permit = STAGES.acquire_many(AT_A_TIME).await.expect("never closed");
     Stage {
         cluster: settings(Cluster::builder()).start(),
         _permit: permit,

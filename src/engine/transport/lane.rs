@@ -211,7 +211,11 @@ impl Lane {
         if let Some(first) = first {
             return Ok(first);
         }
-        let mut owner = LinkOwner::open(&self.config, self.pace.connect).await?;
+        let limit = self.pace.connect;
+        let mut owner = match self.purpose {
+            Purpose::Subscriber => LinkOwner::open_to_hear(&self.config, limit).await?,
+            Purpose::Commands | Purpose::Acks => LinkOwner::open(&self.config, limit).await?,
+        };
         let predecessors = self.lock_predecessors().clone();
         for predecessor in &predecessors {
             match owner
