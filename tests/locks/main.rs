@@ -5,7 +5,6 @@ mod common;
 mod crowds;
 mod fair;
 mod fair_hand_over;
-mod fair_model;
 mod fenced;
 mod group;
 mod hand_over;
