@@ -1,6 +1,8 @@
 //! The library's own structures, built from the same files, with loom's atomics and a `Notify` over loom's locks: the
 //! tests beside run them under every order that the memory model allows.
 
+// The structures' own tests run where they live, also where somebody asks for the tests of all libraries.
+#![cfg(not(test))]
 // What the tests do not call.
 #![allow(dead_code)]
 // The files say `pub(crate)` where the library ends at them.
