@@ -24,7 +24,7 @@ pub(crate) fn micros() -> u64 {
 }
 
 /// As many clusters do tests have for themselves at a time: each is six processes, and what they measure is time.
-const AT_A_TIME: u32 = 4;
+const AT_A_TIME: u32 = 3;
 static STAGES: Semaphore = Semaphore::const_new(AT_A_TIME as usize);
 
 /// A cluster of a test's own.
