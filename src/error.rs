@@ -291,7 +291,9 @@ impl fmt::Display for Error {
             ),
             Self::Stale { name, stale } => write!(f, "write to {} refused: {stale}", Shown(name)),
             Self::Lost { name, cause } => write!(f, "lock {} was lost: {cause}", Shown(name)),
-            Self::WrongType { name } => write!(f, "key {} holds something else", Shown(name)),
+            Self::WrongType { name } => {
+                write!(f, "key {} holds something of another type", Shown(name))
+            }
             Self::NotReplicated {
                 name,
                 acked,

@@ -155,6 +155,10 @@ fn hold(sale: Sale) -> Result<ExitCode> {
         ],
         _ => Vec::new(),
     };
+    eprintln!(
+        "{} processes of {} tasks sell {} pieces, and think about each for {} ms, about every 20th for longer",
+        sale.workers, sale.tasks, sale.stock, sale.think_ms
+    );
     let mut urls = vec![url];
     urls.extend(others.iter().map(Server::url));
     runtime()?.block_on(async {

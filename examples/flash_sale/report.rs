@@ -75,7 +75,10 @@ impl Bar {
 
     fn message(&self, figures: &Figures) -> String {
         let Figures { left, sold } = figures;
-        format!("{sold} of {} sold, {left} left on the shelf", self.stock)
+        format!(
+            "{sold} sold of a stock of {}, {left} left on the shelf",
+            self.stock
+        )
     }
 }
 
@@ -119,6 +122,11 @@ impl Report {
     /// Every piece sold once: by the count of sales, by the shelf, and by what the workers say.
     fn is_right(&self, outcome: &Outcome) -> bool {
         outcome.sold == self.stock && outcome.left == 0 && outcome.tally.sold == self.stock
+    }
+
+    fn has_oversold(&self) -> bool {
+        let mut rounds = self.rounds.iter();
+        rounds.any(|(_, outcome)| outcome.sold > self.stock)
     }
 
     /// One sentence.
@@ -169,6 +177,12 @@ impl fmt::Display for Report {
                 outcome.sold,
                 outcome.sold.saturating_sub(self.stock),
                 format!("{seconds:.1} s"),
+            )?;
+        }
+        if self.has_oversold() {
+            writeln!(
+                f,
+                "\nWhere holders are together, each of them is a hand-over the sooner: that is no speed."
             )?;
         }
         write!(f, "\n{}", self.verdict())

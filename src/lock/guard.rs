@@ -146,7 +146,8 @@ impl<K: Kind> LockGuard<K> {
         }
     }
 
-    /// Who holds the lock.
+    /// Who holds the lock, among the owners of this client. Another process may have an owner that looks the same: see
+    /// [`owner_id`](Self::owner_id).
     #[must_use]
     pub fn owner(&self) -> Owner {
         self.grip.call().owner

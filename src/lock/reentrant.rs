@@ -142,7 +142,8 @@ impl Sealed for Reentrant {
 }
 
 impl Client {
-    /// The reentrant lock of this name. Sends nothing; a name that is not acceptable is reported by the first use.
+    /// The reentrant lock of this name, a `&str` or a `String` (of a `&String` its `as_str()`). Sends nothing; a name that is
+    /// not acceptable is reported by the first use.
     ///
     /// *Redisson*: `getLock`.
     #[must_use]
