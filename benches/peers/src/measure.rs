@@ -27,6 +27,7 @@ const SETTLED: Duration = Duration::from_millis(200);
 
 /// What the processes of a participant answered to a run.
 struct Ran {
+    time: Duration,
     start: u64,
     elapsed: u64,
     counts: Vec<u64>,
@@ -38,8 +39,26 @@ impl Ran {
     }
 }
 
-/// Has all processes lock and unlock for `time`.
+/// Has all processes lock and unlock for `time`; again for twice as long where nobody got anything done in it, such as in
+/// the first moments of a JVM.
 fn ran(
+    stage: &Stage,
+    peer: &Peer,
+    pairs: &Pairs,
+    cast: &mut [Child],
+    mut time: Duration,
+) -> Result<Ran> {
+    while time < SLACK {
+        let ran = ran_once(stage, peer, pairs, cast, time)?;
+        if ran.count() > 0.0 {
+            return Ok(ran);
+        }
+        time *= 2;
+    }
+    Err("it made no progress".into())
+}
+
+fn ran_once(
     stage: &Stage,
     peer: &Peer,
     pairs: &Pairs,
@@ -53,6 +72,7 @@ fn ran(
         child.tell(Order::Run(order))?;
     }
     let mut ran = Ran {
+        time,
         start: u64::MAX,
         elapsed: 0,
         counts: Vec::new(),
@@ -66,11 +86,7 @@ fn ran(
         let counts = words.map_while(|word| word.parse::<u64>().ok());
         ran.counts.extend(counts);
     }
-    if ran.count() > 0.0 {
-        Ok(ran)
-    } else {
-        Err("it made no progress".into())
-    }
+    Ok(ran)
 }
 
 /// Lock and unlock for `time`, measured.
@@ -93,7 +109,7 @@ pub(crate) fn pairs(
                 sections.push(line.parse()?);
             }
         }
-        tally::add(&mut figures, sections, ran.start, time.as_secs_f64());
+        tally::add(&mut figures, sections, ran.start, ran.time.as_secs_f64());
     } else {
         let pace = ran.count() * 1e6 / ran.elapsed as f64;
         figures.insert(Metric::Pairs, pace);
