@@ -2,6 +2,7 @@
 
 use std::{
     ops::Deref,
+    sync::LazyLock,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -23,9 +24,12 @@ pub(crate) fn micros() -> u64 {
     u64::try_from(now.expect("after 1970").as_micros()).expect("before the year 500000")
 }
 
-/// As many clusters do tests have for themselves at a time: each is six processes, and what they measure is time.
-const AT_A_TIME: u32 = 3;
-static STAGES: Semaphore = Semaphore::const_new(AT_A_TIME as usize);
+/// As many clusters do tests have for themselves at a time: each is six processes, and what they measure is time. A machine
+/// with nothing else to do, such as with no JVM, can have more: `REDLATCH_TEST_CLUSTERS`.
+static AT_A_TIME: LazyLock<u32> = LazyLock::new(|| {
+    std::env::var("REDLATCH_TEST_CLUSTERS").map_or(3, |number| number.parse().expect("a number"))
+});
+static STAGES: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(*AT_A_TIME as usize));
 
 /// A cluster of a test's own.
 pub(crate) struct Stage {
@@ -59,7 +63,7 @@ pub(crate) async fn stage_with(settings: impl FnOnce(ClusterBuilder) -> ClusterB
 pub(crate) async fn lone_stage_with(
     settings: impl FnOnce(ClusterBuilder) -> ClusterBuilder,
 ) -> Stage {
-    let permit = STAGES.acquire_many(AT_A_TIME).await.expect("never closed");
+    let permit = STAGES.acquire_many(*AT_A_TIME).await.expect("never closed");
     Stage {
         cluster: settings(Cluster::builder()).start(),
         _permit: permit,
