@@ -109,7 +109,7 @@ async fn a_silent_master_costs_the_others_nothing() {
         told.len(),
         frozen.elapsed()
     );
-    assert!(latest < ms(500), "{latest:?}");
+    assert!(latest < secs(1), "{latest:?}");
     assert!(frozen.elapsed() < WATCHDOG * 2);
     // Two watchdog timeouts in all.
     sleep((WATCHDOG * 2).saturating_sub(frozen.elapsed())).await;
