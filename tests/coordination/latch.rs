@@ -15,6 +15,7 @@ async fn an_open_latch_is_passed_at_once() {
     let latch = client.count_down_latch(name.as_str());
     latch.wait().await.expect("open");
     latch.wait().limit(secs(2)).await.expect("open");
+    assert_eq!(client.stats().waits, 0, "at once");
     assert_eq!(latch.count().await.expect("answers"), 0);
     assert_eq!(latch.name(), name);
     assert!(!direct.exists(&name));
